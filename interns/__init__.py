@@ -1,0 +1,1 @@
+"""Who the interns are, the base they share, and the engine they answer with."""

@@ -1,0 +1,141 @@
+"""What is asked of a runtime and what it answers: plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from interns.adapter import Adapter
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is picked.
+
+    Attributes:
+        max_tokens: Upper bound of generated tokens, at least 1.
+        temperature: 0 picks the most probable token; otherwise 0 < t <= 10.
+        top_k: Keep the k most probable tokens; 0 keeps all.
+        top_p: Keep the smallest set with this probability mass, in (0, 1].
+        min_p: Drop tokens below this share of the best one, in [0, 1).
+        repeat_penalty: 1.0 is off; values up to 2.0 discourage repeats.
+        seed: Same seed, same tokens.
+        stop: Texts that end the answer and are not part of it.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Hold the answer to one of these labels, at least one, all different."""
+
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class JsonSchema:
+    """Hold the answer to a JSON schema.
+
+    A string property with ``"x-copy": true`` may only take a run of words of `source`, so that
+    names and numbers are copied, never invented; an absent fact is the empty string.
+
+    Attributes:
+        schema: A JSON schema of type object.
+        source: The text that copied fields come from.
+    """
+
+    schema: Mapping[str, Any]
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Hold the answer to a GBNF grammar whose start rule is ``root``."""
+
+    gbnf: str
+
+
+Constraint = Choices | JsonSchema | Grammar
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """One prompt for one intern (or the bare base, without adapter)."""
+
+    messages: tuple[Message, ...]
+    adapter: Adapter | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A finished answer.
+
+    Attributes:
+        text: The answer without stop token.
+        finish_reason: ``stop`` (stop token or stop text), ``length`` or ``cancelled``.
+        prompt_tokens: Tokens of the prompt.
+        cached_tokens: How many of them were already in the KV cache.
+        completion_tokens: Generated tokens, stop token included.
+        logprob: Sum of natural log-probabilities of the generated tokens under the constraint.
+        first_token_s: Seconds from submission to the first token.
+        total_s: Seconds from submission to the end.
+    """
+
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    logprob: float
+    first_token_s: float
+    total_s: float
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of a streamed answer; the last one carries the finished completion."""
+
+    text: str
+    completion: Completion | None = None
+
+
+@dataclass(frozen=True)
+class ChoiceScores:
+    """How probable each label is as the whole answer.
+
+    Attributes:
+        labels: As given.
+        logprobs: Natural log-probability of each label followed by the stop token, same order.
+        probabilities: Softmax of ``logprobs / temperature``: sums to 1.
+    """
+
+    labels: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def best(self) -> str:
+        """The most probable label."""
+        return max(zip(self.probabilities, self.labels, strict=True))[1]

@@ -1,0 +1,1 @@
+"""GGUF files in and out: bases, adapters and the families llama.cpp knows."""

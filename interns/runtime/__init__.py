@@ -1,0 +1,1 @@
+"""How interns answer: the port and its back ends."""

@@ -1,0 +1,211 @@
+"""Constraints as GBNF grammars: label sets, JSON schemas, words copied from a source.
+
+JSON is written exactly as ``json.dumps(value, ensure_ascii=False)`` writes it, every property in
+the order of the schema, so that what an intern was trained on is also what the grammar allows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from interns.completion import Choices, Constraint, Grammar, JsonSchema
+from interns.errors import InvalidInput
+from interns.runtime.llama_cpp.copying import copy_rules, numbers_of
+
+DEFAULT_MAX_LENGTH = 200
+DEFAULT_MAX_ITEMS = 16
+_IGNORED = {
+    "$schema", "$id", "$defs", "$comment", "definitions", "title", "description", "default",
+    "examples", "additionalProperties", "required", "x-copy", "uniqueItems",
+}  # fmt: skip
+_BY_TYPE: Mapping[str, set[str]] = {
+    "object": {"properties"},
+    "array": {"items", "minItems", "maxItems"},
+    "string": {"minLength", "maxLength"},
+    "integer": {"minimum"},
+    "number": {"minimum"},
+    "boolean": set(),
+    "null": set(),
+}
+_CHAR = r'char ::= [^"\\\x7F\x00-\x1F] | "\\" ["\\bfnrt]'
+_DIGITS = r'("0" | [1-9] [0-9]{0,14})'
+
+
+def gbnf_of(constraint: Constraint) -> str:
+    """The grammar that holds an answer to a constraint; its start rule is ``root``.
+
+    Raises:
+        InvalidInput: No labels, equal or empty labels, or a schema that cannot be held.
+    """
+    match constraint:
+        case Choices(labels):
+            check_labels(labels)
+            return f"root ::= {' | '.join(literal(label) for label in labels)}\n"
+        case JsonSchema(schema, source):
+            return _SchemaGrammar(schema, source).text()
+        case Grammar(gbnf):
+            if not gbnf.strip():
+                raise InvalidInput("The grammar is empty.", "Give it a rule named root.")
+            return gbnf
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse a label set that cannot be chosen from.
+
+    Raises:
+        InvalidInput: It is empty, or holds an empty label or one label twice.
+    """
+    if not labels:
+        raise InvalidInput("There are no labels to choose from.", "Give at least one label.")
+    if not all(label.strip() for label in labels) or len(set(labels)) != len(labels):
+        raise InvalidInput("A label is empty or appears twice.", "Give each label once.")
+
+
+def literal(text: str) -> str:
+    """A GBNF string literal."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    for character, code in (("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        escaped = escaped.replace(character, code)
+    return f'"{escaped}"'
+
+
+def _json_literal(value: Any) -> str:
+    return literal(json.dumps(value, ensure_ascii=False))
+
+
+class _SchemaGrammar:
+    def __init__(self, schema: Mapping[str, Any], source: str) -> None:
+        self._schema = schema
+        self._source = source
+        self._rules: dict[str, str] = {}
+        self._references: dict[str, str] = {}
+
+    def text(self) -> str:
+        if _types(self._schema, "the schema") != ["object"]:
+            raise InvalidInput("The schema is not of type object.", 'Give {"type": "object", …}.')
+        root = self._value(self._schema, "the schema")
+        lines = [f"root ::= {root}", _CHAR]
+        lines += [f"{name} ::= {body}" for name, body in self._rules.items()]
+        return "\n".join(lines) + "\n"
+
+    def _rule(self, body: str) -> str:
+        name = f"r{len(self._rules)}"
+        self._rules[name] = body
+        return name
+
+    def _value(self, schema: Mapping[str, Any], where: str) -> str:
+        if not isinstance(schema, Mapping):
+            raise InvalidInput(f"{where} is no JSON schema.", "Give an object.")
+        if "$ref" in schema:
+            return self._reference(str(schema["$ref"]), where)
+        if "const" in schema:
+            return _json_literal(schema["const"])
+        if "enum" in schema:
+            if not schema["enum"]:
+                raise InvalidInput(f"{where} allows no value.", "Give its enum a value.")
+            return f"({' | '.join(_json_literal(value) for value in schema['enum'])})"
+        for key in ("anyOf", "oneOf"):
+            if key in schema:
+                return f"({' | '.join(self._value(each, where) for each in schema[key])})"
+        kinds = _types(schema, where)
+        _refuse_unknown(schema, kinds, where)
+        bodies = [self._typed(kind, schema, where, nullable="null" in kinds) for kind in kinds]
+        return bodies[0] if len(bodies) == 1 else f"({' | '.join(bodies)})"
+
+    def _reference(self, reference: str, where: str) -> str:
+        if reference not in self._references:
+            target: Any = self._schema
+            for part in reference.removeprefix("#").strip("/").split("/"):
+                target = target.get(part) if isinstance(target, Mapping) else None
+            if not reference.startswith("#/") or target is None:
+                raise InvalidInput(f"{where} refers to {reference}, which is not there.")
+            name = f"d{len(self._references)}"
+            self._references[reference] = name
+            self._rules[name] = self._value(target, reference)
+        return self._references[reference]
+
+    def _typed(self, kind: str, schema: Mapping[str, Any], where: str, *, nullable: bool) -> str:
+        match kind:
+            case "object":
+                return self._object(schema, where)
+            case "array":
+                return self._array(schema, where)
+            case "string":
+                return self._string(schema)
+            case "integer" | "number":
+                return self._number(kind, schema, where, nullable=nullable)
+            case "boolean":
+                return '("true" | "false")'
+            case _:
+                return '"null"'
+
+    def _object(self, schema: Mapping[str, Any], where: str) -> str:
+        properties = schema.get("properties") or {}
+        missing = [name for name in schema.get("required", ()) if name not in properties]
+        if missing:
+            raise InvalidInput(f"{where} requires {missing[0]!r} but does not describe it.")
+        if not properties:
+            return literal("{}")
+        parts: list[str] = []
+        for name, each in properties.items():
+            start = "{" if not parts else ", "
+            key = f"{start}{json.dumps(name, ensure_ascii=False)}: "
+            parts.append(f"{literal(key)} {self._value(each, f'{where}.{name}')}")
+        return f"{' '.join(parts)} {literal('}')}"
+
+    def _array(self, schema: Mapping[str, Any], where: str) -> str:
+        item = self._rule(self._value(schema.get("items") or {"type": "string"}, f"{where}[]"))
+        least = int(schema.get("minItems", 0))
+        most = int(schema.get("maxItems", max(least, DEFAULT_MAX_ITEMS)))
+        if not 0 <= least <= most:
+            raise InvalidInput(f"{where} has impossible minItems and maxItems.")
+        if most == 0:
+            return literal("[]")
+        more = f'(", " {item}){{{max(least - 1, 0)},{most - 1}}}' if most > 1 else ""
+        filled = f"{item} {more}".strip()
+        return f'"[" {filled} "]"' if least else f'"[" ({filled})? "]"'
+
+    def _string(self, schema: Mapping[str, Any]) -> str:
+        if schema.get("x-copy"):
+            if "copy" not in self._rules:
+                self._rules.update(copy_rules(self._source, literal))
+            return "copy"
+        least = int(schema.get("minLength", 0))
+        most = int(schema.get("maxLength", max(least, DEFAULT_MAX_LENGTH)))
+        return self._rule(f'"\\"" char{{{least},{most}}} "\\""')
+
+    def _number(self, kind: str, schema: Mapping[str, Any], where: str, *, nullable: bool) -> str:
+        if schema.get("x-copy"):
+            found = numbers_of(self._source, whole=kind == "integer")
+            options = found or ([] if nullable else ["0"])
+            return f"({' | '.join(literal(each) for each in options)})" if options else '"null"'
+        minimum = schema.get("minimum")
+        if minimum not in (None, 0, 1):
+            raise InvalidInput(f"{where}: a minimum of {minimum} cannot be held.", "Use 0 or 1.")
+        sign = '"-"? ' if minimum is None else ""
+        digits = "[1-9] [0-9]{0,14}" if minimum == 1 else _DIGITS
+        fraction = ' ("." [0-9]{1,6})?' if kind == "number" else ""
+        return self._rule(f"{sign}{digits}{fraction}")
+
+
+def _types(schema: Mapping[str, Any], where: str) -> list[str]:
+    kinds = schema.get("type") or ("object" if "properties" in schema else "string")
+    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
+    unknown = [kind for kind in kinds if kind not in _BY_TYPE]
+    if unknown or not kinds:
+        raise InvalidInput(f"{where} has the unknown type {unknown[0] if unknown else kinds}.")
+    return kinds
+
+
+def _refuse_unknown(schema: Mapping[str, Any], kinds: Sequence[str], where: str) -> None:
+    allowed = {"type"} | _IGNORED
+    for kind in kinds:
+        allowed |= _BY_TYPE[kind]
+    unknown = sorted(key for key in schema if key not in allowed)
+    if unknown:
+        raise InvalidInput(
+            f"{where} uses {unknown[0]!r}, which cannot be held while writing.",
+            "Remove it from the schema and check it afterwards.",
+        )

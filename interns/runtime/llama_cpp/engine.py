@@ -1,0 +1,345 @@
+"""The engine all interns answer with: one base in memory, adapters put on it as needed."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from functools import partial
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from interns.adapter import Adapter
+from interns.base_model import BaseModelRef
+from interns.completion import (
+    ChoiceScores,
+    Completion,
+    CompletionRequest,
+    Constraint,
+    Delta,
+    Message,
+)
+from interns.errors import BrokenFile, InternsError, InvalidInput, TooLong, Unavailable
+from interns.gguf.adapter_file import file_sha256
+from interns.gguf.base_file import check_base
+from interns.prompt import ChatTemplate
+from interns.runtime.llama_cpp.adapters import verify_adapter
+from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
+from interns.runtime.llama_cpp.generation import Generation
+from interns.runtime.llama_cpp.grammar import GrammarMask
+from interns.runtime.llama_cpp.library import (
+    Context,
+    ContextSize,
+    Model,
+    backend_description,
+    default_threads,
+    gpu_layer_count,
+)
+from interns.runtime.llama_cpp.prefixes import adapter_key
+from interns.runtime.llama_cpp.sampling import Sampler, check_sampling
+from interns.runtime.llama_cpp.scheduler import Scheduler, Solo
+from interns.runtime.llama_cpp.solo import cold_logits, score_labels
+from interns.runtime.llama_cpp.text_writer import TextWriter
+
+_BATCH = 512
+_LABELS = 96
+_ADAPTERS = 8
+_SMALL_VOCABULARY = 16384
+_LARGE_VOCABULARY_OUTPUTS = 128
+
+
+class LlamaEngine:
+    """A `Runtime` on llama.cpp. All methods may be called from any thread.
+
+    Args:
+        base: The base; its file is checked before it is loaded.
+        context_tokens: Tokens in the KV cache, shared by all answers in progress; also the longest
+            prompt plus answer, unless the base was trained on less. At least 256.
+        slots: Answers computed at once, 1 to 64; further requests wait.
+        threads: CPU threads; 0 means the physical cores, at most 4.
+        gpu_layers: Layers on the GPU: a number, or ``auto`` for all when there is one.
+
+    Raises:
+        NotFound: The base's file is gone.
+        BrokenFile: It is damaged or not the file that was named.
+        InvalidInput: A setting is out of range.
+        InternsError: There is not enough memory.
+    """
+
+    def __init__(
+        self,
+        base: BaseModelRef,
+        *,
+        context_tokens: int = 4096,
+        slots: int = 8,
+        threads: int = 0,
+        gpu_layers: int | str = "auto",
+    ) -> None:
+        if context_tokens < 256 or not 1 <= slots <= 64 or threads < 0:
+            raise InvalidInput(
+                f"Bad engine setting: context_tokens={context_tokens}, slots={slots}, "
+                f"threads={threads}.",
+                "Use context_tokens of at least 256, slots of 1 to 64, threads of 0 or more.",
+            )
+        file = check_base(base.gguf)
+        if file_sha256(base.gguf) != base.sha256:
+            raise BrokenFile(f"The base {base.name} was changed on disk.", "Fetch or make it anew.")
+        self.base = base
+        self._model = Model(base.gguf, gpu_layer_count(gpu_layers))
+        self.template = ChatTemplate(
+            file.text("tokenizer.chat_template"),
+            self._special(self._model.bos),
+            self._special(self._model.eos),
+        )
+        small = self._model.vocab_size <= _SMALL_VOCABULARY
+        write, read = default_threads(self._model.parameters)
+        size = ContextSize(
+            cells=-(-context_tokens // 256) * 256,
+            sequences=slots + 1 + _LABELS,
+            batch=_BATCH,
+            outputs=_BATCH if small else _LARGE_VOCABULARY_OUTPUTS,
+            threads=threads or write,
+            batch_threads=threads or read,
+        )
+        self._limit = min(size.cells, self._model.trained_context)
+        self._size = size
+        self._verified: set[str] = set()
+        self._scheduler = Scheduler(
+            self._model, Context(self._model, size), slots=slots, kept=2 * slots, adapters=_ADAPTERS
+        )
+        self._finalizer = weakref.finalize(self, self._scheduler.close)
+        atexit.register(self._finalizer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Answers ------------------------------------------------------------------------------------
+
+    def complete(
+        self, request: CompletionRequest, *, cancel: threading.Event | None = None
+    ) -> Completion:
+        """Answer and wait for the end.
+
+        Args:
+            request: What to answer.
+            cancel: Set it to end the answer within one step.
+
+        Raises:
+            TooLong: The prompt does not fit the context.
+            InvalidInput: Bad sampling values or constraint.
+            BrokenFile: The adapter's file is damaged.
+            Incompatible: The adapter belongs to another base.
+            Unavailable: The engine was closed.
+        """
+        run = self._submit(request, cancel, streaming=False)
+        outcome = run.out.get()
+        if isinstance(outcome, InternsError):
+            raise outcome
+        if outcome.completion is None:
+            raise InternsError("The answer ended without a result.", "Try again.")
+        return outcome.completion
+
+    def stream(
+        self, request: CompletionRequest, *, cancel: threading.Event | None = None
+    ) -> Iterator[Delta]:
+        """Answer piece by piece; whole characters only, no stop text.
+
+        The request is checked and submitted at once, not when the first piece is taken. Closing the
+        iterator cancels the answer. The last piece carries the completion.
+
+        Raises:
+            InternsError: As `complete`.
+        """
+        cancel = cancel or threading.Event()
+        run = self._submit(request, cancel, streaming=True)
+        return _pieces(run.out, cancel)
+
+    def score_choices(
+        self,
+        messages: Sequence[Message],
+        choices: Sequence[str],
+        *,
+        adapter: Adapter | None = None,
+        temperature: float = 1.0,
+    ) -> ChoiceScores:
+        """Exact probability of each choice, followed by the stop token, as the whole answer.
+
+        Args:
+            messages: The prompt.
+            choices: Different labels, at least one.
+            adapter: Whose judgement, or None for the bare base.
+            temperature: Above 0; divides the log-probabilities before they are normalised.
+
+        Raises:
+            TooLong: The prompt and a label do not fit the context.
+            InvalidInput: Bad labels or temperature.
+            InternsError: As `complete`.
+        """
+        check_labels(choices)
+        if not 0 < temperature < float("inf"):
+            raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
+        prompt = self._prompt(messages)
+        labels = [self._model.tokenize(choice, special=False) for choice in choices]
+        self._check_length(len(prompt) + max(map(len, labels)))
+        self._verify(adapter)
+        cells = min(self._size.cells, len(prompt) + self._size.outputs)
+
+        work = partial(score_labels, prompt=prompt, labels=labels, key=adapter_key(adapter))
+        solo = Solo(partial(work, stop=self._model.eos), adapter, cells)
+        self._scheduler.submit(solo)
+        logprobs = solo.result.result()
+        heated = logprobs / temperature
+        weights = np.exp(heated - heated.max())
+        return ChoiceScores(
+            tuple(choices),
+            tuple(float(value) for value in logprobs),
+            tuple(float(value) for value in weights / weights.sum()),
+        )
+
+    # Text and tokens ----------------------------------------------------------------------------
+
+    def count_tokens(self, text: str) -> int:
+        """Number of tokens of a text, nothing added."""
+        return len(self._model.tokenize(text, special=False))
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids of a text, nothing added; control tokens are parsed if `special`."""
+        return self._model.tokenize(text, special=special)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Text of token ids, control tokens included."""
+        return self._model.detokenize(ids)
+
+    def logits(
+        self, tokens: Sequence[int], *, adapter: Adapter | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Logits after every token, computed cold: nothing is reused from earlier prompts.
+
+        Args:
+            tokens: Token ids, at least one.
+            adapter: Whose, or None for the bare base.
+
+        Returns:
+            Array of shape (tokens, vocabulary).
+
+        Raises:
+            TooLong: They do not fit the context.
+            InvalidInput: No tokens, or ids that do not exist.
+            InternsError: As `complete`.
+        """
+        ids = [int(token) for token in tokens]
+        if not ids or not all(0 <= i < self._model.vocab_size for i in ids):
+            raise InvalidInput("The token ids are empty or outside the vocabulary.")
+        self._check_length(len(ids))
+        self._verify(adapter)
+        solo = Solo(partial(cold_logits, tokens=ids), adapter, len(ids))
+        self._scheduler.submit(solo)
+        result: npt.NDArray[np.float32] = solo.result.result()
+        return result
+
+    # State --------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """Load and counters: slots, answers in progress, cache use, tokens since the start."""
+        return {
+            "base": self.base.name,
+            "slots": self._scheduler.slots,
+            "context_tokens": self._limit,
+            "cells": self._size.cells,
+            "threads": self._size.threads,
+            "backend": backend_description(),
+            **self._scheduler.stats(),
+        }
+
+    def close(self) -> None:
+        """Free everything; answers in progress fail with `errors.Unavailable`."""
+        self._finalizer()
+        atexit.unregister(self._finalizer)
+
+    # Inside -------------------------------------------------------------------------------------
+
+    def _special(self, token: int) -> str:
+        return self._model.detokenize([token]) if token >= 0 else ""
+
+    def _prompt(self, messages: Sequence[Message]) -> list[int]:
+        if not messages:
+            raise InvalidInput("There is no message to answer.", "Give at least one.")
+        return self._model.tokenize(self.template.render(messages), special=True)
+
+    def _check_length(self, count: int) -> None:
+        if count >= self._limit:
+            raise TooLong(
+                f"The prompt has {count} tokens; the base {self.base.name} takes fewer than "
+                f"{self._limit}.",
+                "Shorten the text, or give less knowledge with it.",
+            )
+
+    def _verify(self, adapter: Adapter | None) -> None:
+        if adapter is not None and adapter.sha256 not in self._verified:
+            verify_adapter(adapter, self.base)
+            self._verified.add(adapter.sha256)
+
+    def _submit(
+        self, request: CompletionRequest, cancel: threading.Event | None, *, streaming: bool
+    ) -> Generation:
+        run = self._generation(request, cancel, streaming=streaming)
+        try:
+            self._scheduler.submit(run)
+        except Unavailable:
+            run.on_end()
+            raise
+        return run
+
+    def _generation(
+        self, request: CompletionRequest, cancel: threading.Event | None, *, streaming: bool
+    ) -> Generation:
+        check_sampling(request.sampling)
+        prompt = self._prompt(request.messages)
+        self._check_length(len(prompt))
+        self._verify(request.adapter)
+        mask = self._mask(request.constraint)
+        return Generation(
+            prompt=prompt,
+            adapter=request.adapter,
+            most=min(request.sampling.max_tokens, self._limit - len(prompt)),
+            sampler=Sampler(request.sampling, self._model.hidden_tokens, mask),
+            writer=TextWriter(request.sampling.stop),
+            piece=self._model.piece,
+            stop_tokens=self._model.stop_tokens,
+            streaming=streaming,
+            cancel=cancel or threading.Event(),
+            on_end=mask.close if mask else _nothing,
+        )
+
+    def _mask(self, constraint: Constraint | None) -> GrammarMask | None:
+        return GrammarMask(self._model, gbnf_of(constraint)) if constraint else None
+
+
+def _pieces(out: SimpleQueue[Delta | InternsError], cancel: threading.Event) -> Iterator[Delta]:
+    try:
+        while True:
+            piece = out.get()
+            if isinstance(piece, InternsError):
+                raise piece
+            yield piece
+            if piece.completion is not None:
+                return
+    finally:
+        cancel.set()
+
+
+def _nothing() -> None:
+    """For answers that hold nothing to free."""

@@ -1,0 +1,133 @@
+"""One answer on its way: prompt tokens in, text out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from interns.adapter import Adapter
+from interns.completion import Completion, Delta, FinishReason
+from interns.errors import InternsError
+from interns.runtime.llama_cpp.library import Row
+from interns.runtime.llama_cpp.prefixes import AdapterKey, adapter_key
+from interns.runtime.llama_cpp.sampling import Logits, Sampler
+from interns.runtime.llama_cpp.text_writer import TextWriter
+
+
+def prompt_rows(prompt: Sequence[int], start: int, sequence: int, budget: int) -> list[Row]:
+    """The next rows of a prompt, at most `budget` of them; only the last token wants logits.
+
+    A last single token is never left over: llama.cpp rounds a batch of one differently, and a
+    prompt should give the same numbers however much of it was cached.
+    """
+    end = min(len(prompt), start + budget)
+    if len(prompt) - end == 1 and end - start > 2:
+        end -= 1
+    return [Row(prompt[i], i, (sequence,), output=i + 1 == len(prompt)) for i in range(start, end)]
+
+
+@dataclass(eq=False)
+class Generation:
+    """State of one answer. Filled by the caller's thread, then owned by the engine's.
+
+    Attributes:
+        prompt: Token ids, at least one.
+        adapter: Whose answer, or None for the bare base.
+        most: Tokens to write at most.
+        sampler: Picks tokens.
+        writer: Turns them into text.
+        piece: Bytes of a token.
+        stop_tokens: Ids that end an answer.
+        streaming: Whether pieces are wanted before the end.
+        cancel: Set by anyone to end the answer.
+    """
+
+    prompt: list[int]
+    adapter: Adapter | None
+    most: int
+    sampler: Sampler
+    writer: TextWriter
+    piece: Callable[[int], bytes]
+    stop_tokens: frozenset[int]
+    streaming: bool
+    cancel: threading.Event
+    on_end: Callable[[], None]
+    out: SimpleQueue[Delta | InternsError] = field(default_factory=SimpleQueue)
+    sequence: int = -1
+    cached: int = 0
+    decoded: int = 0
+    written: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+    submitted_at: float = field(default_factory=time.perf_counter)
+    first_at: float = 0.0
+
+    @property
+    def key(self) -> AdapterKey:
+        """What its KV entries are filed under."""
+        return adapter_key(self.adapter)
+
+    @property
+    def cells(self) -> int:
+        """KV cells it may need."""
+        return len(self.prompt) + self.most
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether prompt tokens are still to be computed."""
+        return self.decoded < len(self.prompt)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Tokens that are in the KV cache."""
+        return (*self.prompt, *self.written)[: self.decoded]
+
+    def start(self, sequence: int, cached: int) -> None:
+        """Begin in a sequence whose first `cached` tokens are there already."""
+        self.sequence, self.cached, self.decoded = sequence, cached, cached
+
+    def rows(self, budget: int) -> list[Row]:
+        """The next tokens to compute, at most `budget`; only the last may want logits."""
+        if not self.prefilling:
+            return [Row(self.written[-1], self.decoded, (self.sequence,), output=True)]
+        return prompt_rows(self.prompt, self.decoded, self.sequence, budget)
+
+    def take(self, logits: Logits) -> FinishReason | None:
+        """Pick the next token; returns why the answer ends, if it does."""
+        token, logprob = self.sampler.pick(logits)
+        if not self.written:
+            self.first_at = time.perf_counter()
+        self.written.append(token)
+        self.logprob += logprob
+        if token in self.stop_tokens:
+            return "stop"
+        text = self.writer.write(self.piece(token))
+        if text and self.streaming:
+            self.out.put(Delta(text))
+        if self.writer.stopped:
+            return "stop"
+        return "length" if len(self.written) >= self.most else None
+
+    def finish(self, reason: FinishReason) -> None:
+        """Give out the completion."""
+        rest = self.writer.finish()
+        now = time.perf_counter()
+        completion = Completion(
+            text=self.writer.text,
+            finish_reason=reason,
+            prompt_tokens=len(self.prompt),
+            cached_tokens=self.cached,
+            completion_tokens=len(self.written),
+            logprob=self.logprob,
+            first_token_s=(self.first_at or now) - self.submitted_at,
+            total_s=now - self.submitted_at,
+        )
+        self.on_end()
+        self.out.put(Delta(rest, completion))
+
+    def fail(self, error: InternsError) -> None:
+        """Give out an error instead of an answer."""
+        self.on_end()
+        self.out.put(error)

@@ -1,0 +1,75 @@
+"""A GBNF grammar at work: which tokens may come next."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import llama_cpp.llama_cpp as api
+import numpy as np
+
+from interns.errors import InvalidInput
+from interns.runtime.llama_cpp.library import Model
+from interns.runtime.llama_cpp.sampling import Logits
+
+_ENTRY = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+_LIKELY = 256
+_NEGLIGIBLE = 1e-5
+
+
+class GrammarMask:
+    """Holds one answer to a grammar. Make it anew for each answer; used by one thread at a time.
+
+    Args:
+        model: Whose tokens.
+        gbnf: Grammar text with a rule ``root``.
+
+    Raises:
+        InvalidInput: The grammar cannot be read.
+    """
+
+    def __init__(self, model: Model, gbnf: str) -> None:
+        self._stop_tokens = model.stop_tokens
+        with model.words() as vocab:
+            self._sampler: Any = api.llama_sampler_init_grammar(vocab, gbnf.encode(), b"root")
+        if not self._sampler:
+            raise InvalidInput(
+                "The grammar cannot be read by llama.cpp.", "Check its rules, and that one is root."
+            )
+
+    def apply(self, logits: Logits) -> Logits:
+        """Copy with forbidden tokens at minus infinity.
+
+        Checking every token is slow, so the likely ones are checked first; when all others together
+        weigh less than 1e-5 of those allowed, they are left out.
+        """
+        if len(logits) > 2 * _LIKELY:
+            likely = np.argpartition(logits, -_LIKELY)[-_LIKELY:]
+            allowed = self._check(logits, likely)
+            top = float(logits[likely].max())
+            weights = np.exp(logits - top)
+            mass = float(np.exp(allowed[likely] - top).sum())
+            if mass > 0 and float(weights.sum() - weights[likely].sum()) < _NEGLIGIBLE * mass:
+                return allowed
+        return self._check(logits, np.flatnonzero(np.isfinite(logits)))
+
+    def _check(self, logits: Logits, ids: np.ndarray[Any, np.dtype[np.int64]]) -> Logits:
+        entries = np.zeros(len(ids), dtype=_ENTRY)
+        entries["id"], entries["logit"] = ids, logits[ids]
+        pointer = entries.ctypes.data_as(ctypes.POINTER(api.llama_token_data))
+        array = api.llama_token_data_array(data=pointer, size=len(ids), selected=-1, sorted=False)
+        api.llama_sampler_apply(self._sampler, ctypes.byref(array))
+        allowed = np.full_like(logits, -np.inf)
+        allowed[entries["id"]] = entries["logit"]
+        return allowed
+
+    def accept(self, token: int) -> None:
+        """Move on by one allowed token."""
+        if token not in self._stop_tokens:
+            api.llama_sampler_accept(self._sampler, token)
+
+    def close(self) -> None:
+        """Free the grammar; safe to call twice."""
+        if self._sampler:
+            api.llama_sampler_free(self._sampler)
+            self._sampler = None

@@ -1,0 +1,367 @@
+"""The few low-level llama.cpp calls the engine is built on, as two small objects.
+
+`Model` is read-only after loading and may be used from any thread. `Context` belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from interns.errors import BrokenFile, Incompatible, InternsError, InvalidInput, Unavailable
+
+_SPINNING = "OMP_WAIT_POLICY"
+_previous = os.environ.get(_SPINNING)
+# Threads that spin while they wait make decoding a hundred times slower as soon as another process
+# (a training run) wants the same cores. OpenMP reads this once, when the library is loaded.
+os.environ.setdefault(_SPINNING, "passive")
+try:
+    import llama_cpp.llama_cpp as api
+finally:
+    if _previous is None:
+        del os.environ[_SPINNING]
+
+_MAX_THREADS = 4
+_SMALL = 100_000_000
+_messages: deque[str] = deque(maxlen=20)
+
+
+def _remember(level: int, text: bytes, _data: Any) -> None:
+    if level >= 3:  # GGML_LOG_LEVEL_WARN
+        _messages.append(text.decode("utf-8", "replace").strip())
+
+
+_callback = api.llama_log_callback(_remember)
+api.llama_log_set(_callback, ctypes.c_void_p(0))
+
+
+def last_messages() -> list[str]:
+    """Latest warnings and errors of llama.cpp, oldest first."""
+    return list(_messages)
+
+
+def default_threads(parameters: int) -> tuple[int, int]:
+    """Threads that write and threads that read prompts, for a base of so many parameters.
+
+    Physical cores that this process may use, at most 4. Threads that write one token of a small
+    base wait for each other longer than they compute, so there one thread writes.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    physical = psutil.cpu_count(logical=False) or 1
+    cores = max(1, min(physical, allowed or 1, _MAX_THREADS))
+    return (1 if parameters < _SMALL else cores), cores
+
+
+def backend_description() -> str:
+    """How llama.cpp was built: devices and instruction sets."""
+    return str(api.llama_print_system_info().decode("utf-8", "replace")).strip()
+
+
+def gpu_layer_count(wanted: int | str) -> int:
+    """Layers for the GPU: -1 (all) for ``auto`` where llama.cpp can use one, else 0.
+
+    Raises:
+        InvalidInput: It is neither ``auto`` nor a number.
+    """
+    if wanted == "auto":
+        return -1 if api.llama_supports_gpu_offload() else 0
+    try:
+        return int(wanted)
+    except ValueError as error:
+        raise InvalidInput(f"gpu_layers is {wanted!r}.", "Use auto or a number.") from error
+
+
+class Model:
+    """A base in memory.
+
+    Args:
+        path: A GGUF file that was checked before.
+        gpu_layers: Layers on the GPU; -1 for all, 0 for none.
+
+    Raises:
+        BrokenFile: llama.cpp refuses the file.
+    """
+
+    def __init__(self, path: Path, gpu_layers: int = 0) -> None:
+        self._lock = threading.Lock()
+        params = api.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        _messages.clear()
+        self.pointer = api.llama_model_load_from_file(os.fsencode(path), params)
+        if not self.pointer:
+            why = "; ".join(last_messages()[-2:]) or "no reason given"
+            raise BrokenFile(f"llama.cpp cannot load {path.name}: {why}.", "Fetch the base anew.")
+        self.vocab = api.llama_model_get_vocab(self.pointer)
+        self.vocab_size = int(api.llama_vocab_n_tokens(self.vocab))
+        self.trained_context = int(api.llama_model_n_ctx_train(self.pointer))
+        self.parameters = int(api.llama_model_n_params(self.pointer))
+        self.eos = int(api.llama_vocab_eos(self.vocab))
+        self.bos = int(api.llama_vocab_bos(self.vocab))
+        every = range(self.vocab_size)
+        self.stop_tokens = frozenset(i for i in every if api.llama_vocab_is_eog(self.vocab, i))
+        unwritten = api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_UNUSED
+        self.hidden_tokens = np.array(
+            [
+                i
+                for i in every
+                if api.llama_vocab_get_attr(self.vocab, i) & unwritten and i not in self.stop_tokens
+            ],
+            dtype=np.int64,
+        )
+
+    @contextmanager
+    def words(self) -> Iterator[Any]:
+        """The vocabulary, which cannot be freed as long as the block lasts.
+
+        Raises:
+            Unavailable: The model was closed.
+        """
+        with self._lock:
+            if not self.pointer:
+                raise Unavailable("The engine is closed.", "Start it again.")
+            yield self.vocab
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Token ids of a text, nothing added; control tokens are parsed if `special`."""
+        raw = text.encode("utf-8", "replace")
+        size = len(raw) + 8
+        while True:
+            ids = (ctypes.c_int32 * size)()
+            with self.words() as vocab:
+                count = api.llama_tokenize(vocab, raw, len(raw), ids, size, False, special)
+            if count >= 0:
+                return list(ids[:count])
+            size = -count
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """Bytes of one token; empty for control tokens unless `special`."""
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            with self.words() as vocab:
+                count = api.llama_token_to_piece(vocab, token, buffer, size, 0, special)
+            if count >= 0:
+                return buffer.raw[:count]
+            size = -count
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Text of token ids, control tokens included."""
+        return b"".join(self.piece(i, special=True) for i in ids).decode("utf-8", "replace")
+
+    def load_adapter(self, path: Path) -> Any:
+        """Load a checked adapter; not while another thread decodes on this model.
+
+        Raises:
+            Incompatible: llama.cpp refuses it.
+        """
+        _messages.clear()
+        pointer = api.llama_adapter_lora_init(self.pointer, os.fsencode(path))
+        if not pointer:
+            why = "; ".join(last_messages()[-2:]) or "no reason given"
+            raise Incompatible(f"llama.cpp cannot load {path.name}: {why}.", "Export it anew.")
+        return pointer
+
+    def free_adapter(self, pointer: Any) -> None:
+        """Free an adapter that no context uses any more."""
+        api.llama_adapter_lora_free(pointer)
+
+    def close(self) -> None:
+        """Free the model and its adapters; all contexts must be closed."""
+        with self._lock:
+            if self.pointer:
+                api.llama_model_free(self.pointer)
+                self.pointer = None
+
+
+@dataclass(frozen=True)
+class ContextSize:
+    """How much a context holds.
+
+    Attributes:
+        cells: Tokens in the KV cache, shared by all sequences.
+        sequences: Most sequences at once.
+        batch: Most tokens in one decode.
+        outputs: Most tokens of one decode whose logits are wanted.
+        threads: CPU threads that write answers, one token per step.
+        batch_threads: CPU threads that read prompts.
+    """
+
+    cells: int
+    sequences: int
+    batch: int
+    outputs: int
+    threads: int
+    batch_threads: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One token of a batch.
+
+    Attributes:
+        token: Its id.
+        position: Its place in the sequence, from 0.
+        sequences: All sequences it belongs to.
+        output: Whether its logits are wanted.
+    """
+
+    token: int
+    position: int
+    sequences: tuple[int, ...]
+    output: bool
+
+
+class Context:
+    """A KV cache and the calls that fill it. Only one thread may use it.
+
+    Raises:
+        InternsError: There is not enough memory.
+    """
+
+    def __init__(self, model: Model, size: ContextSize) -> None:
+        params = api.llama_context_default_params()
+        params.n_ctx, params.n_batch, params.n_ubatch = size.cells, size.batch, size.batch
+        params.n_outputs_max = size.outputs
+        params.n_seq_max, params.kv_unified = size.sequences, True
+        params.n_threads, params.n_threads_batch = size.threads, size.batch_threads
+        params.no_perf = True
+        self.size = size
+        self._model = model
+        self.pointer = api.llama_init_from_model(model.pointer, params)
+        if not self.pointer:
+            raise InternsError(
+                f"llama.cpp cannot make a context of {size.cells} tokens.",
+                "Lower engine.context_tokens or close other programs.",
+            )
+        self._memory = api.llama_get_memory(self.pointer)
+        self._batch = _Batch(size)
+        self._outputs = 0
+        self._view_place = (0, 0)
+        self._view = np.zeros((0, 0), dtype=np.float32)
+        self._adapter: tuple[Any, float] = (None, 0.0)
+
+    def use_adapter(self, pointer: Any | None, scale: float = 1.0) -> bool:
+        """Put one adapter, or none, on the base for the next decodes; True if it changed."""
+        wanted = (pointer, scale if pointer else 0.0)
+        if wanted == self._adapter:
+            return False
+        if pointer is None:
+            code = api.llama_set_adapters_lora(self.pointer, None, 0, None)
+        else:
+            adapters = (api.llama_adapter_lora_p_ctypes * 1)(pointer)
+            code = api.llama_set_adapters_lora(
+                self.pointer, adapters, 1, (ctypes.c_float * 1)(scale)
+            )
+        if code != 0:
+            raise Incompatible("llama.cpp refuses the adapter.", "Export it anew.")
+        self._adapter = wanted
+        return True
+
+    def decode(self, rows: Sequence[Row]) -> bool:
+        """Compute a batch; False if the KV cache has no room for it.
+
+        Raises:
+            InvalidInput: The batch is larger than the context allows.
+            InternsError: llama.cpp failed.
+        """
+        if not 0 < len(rows) <= self.size.batch:
+            raise InvalidInput(f"A batch of {len(rows)} tokens does not fit.")
+        self._outputs = self._batch.fill(rows)
+        code = int(api.llama_decode(self.pointer, self._batch.struct))
+        if code == 1:
+            return False
+        if code != 0:
+            why = "; ".join(last_messages()[-2:])
+            raise InternsError(f"llama.cpp failed with code {code}. {why}".strip(), "Try again.")
+        return True
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """Logits of the wanted tokens of the last decode, (wanted, vocabulary).
+
+        A view on llama.cpp's memory, valid until the next decode.
+        """
+        pointer = api.llama_get_logits(self.pointer)
+        place = (ctypes.addressof(pointer.contents), self._outputs)
+        if place != self._view_place:
+            shape = (self._outputs, self._model.vocab_size)
+            self._view_place, self._view = place, np.ctypeslib.as_array(pointer, shape=shape)
+        return self._view
+
+    def copy_sequence(self, source: int, target: int, length: int) -> None:
+        """Let `target` share the first `length` tokens of `source`."""
+        api.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def drop_sequence(self, sequence: int, start: int = 0) -> None:
+        """Forget the tokens of a sequence from position `start` on."""
+        api.llama_memory_seq_rm(self._memory, sequence, start, -1)
+
+    def save_sequence(self, sequence: int) -> bytes:
+        """Keys and values of a sequence, as `restore_sequence` takes them; empty if it fails."""
+        size = api.llama_state_seq_get_size(self.pointer, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        written = api.llama_state_seq_get_data(self.pointer, buffer, size, sequence)
+        return bytes(buffer) if written == size else b""
+
+    def restore_sequence(self, sequence: int, state: bytes) -> bool:
+        """Put saved keys and values into an empty sequence; False if there is no room."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        return bool(api.llama_state_seq_set_data(self.pointer, buffer, len(state), sequence))
+
+    def clear(self) -> None:
+        """Forget everything and start again at the first cell."""
+        api.llama_memory_clear(self._memory, False)
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self.pointer:
+            api.llama_free(self.pointer)
+            self.pointer = None
+
+
+class _Batch:
+    """Memory of one batch, filled anew for each decode."""
+
+    def __init__(self, size: ContextSize) -> None:
+        self._tokens = np.zeros(size.batch, dtype=np.int32)
+        self._positions = np.zeros(size.batch, dtype=np.int32)
+        self._counts = np.zeros(size.batch, dtype=np.int32)
+        self._members = np.zeros((size.batch, size.sequences), dtype=np.int32)
+        self._wanted = np.zeros(size.batch, dtype=np.int8)
+        row_bytes = self._members.strides[0]
+        first = self._members.ctypes.data
+        self._pointers = np.array(
+            [first + i * row_bytes for i in range(size.batch)], dtype=np.uintp
+        )
+        pointer_type = ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))
+        self.struct = api.llama_batch(
+            n_tokens=0,
+            token=self._tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            embd=None,
+            pos=self._positions.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            n_seq_id=self._counts.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            seq_id=ctypes.cast(ctypes.c_void_p(self._pointers.ctypes.data), pointer_type),
+            logits=self._wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def fill(self, rows: Sequence[Row]) -> int:
+        """Write the rows; returns how many outputs are wanted."""
+        count = len(rows)
+        self._tokens[:count] = [row.token for row in rows]
+        self._positions[:count] = [row.position for row in rows]
+        self._counts[:count] = [len(row.sequences) for row in rows]
+        self._wanted[:count] = [row.output for row in rows]
+        for i, row in enumerate(rows):
+            self._members[i, : len(row.sequences)] = row.sequences
+        self.struct.n_tokens = count
+        return int(self._wanted[:count].sum())

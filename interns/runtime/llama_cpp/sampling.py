@@ -1,0 +1,146 @@
+"""How the next token is picked from logits: deterministic for a seed."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from interns.completion import Sampling
+from interns.errors import InvalidInput
+
+_PENALTY_WINDOW = 64
+_WORD = 2**64 - 1
+_GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+Logits = npt.NDArray[np.float32]
+
+
+class Mask(Protocol):
+    """Which tokens may come next."""
+
+    def apply(self, logits: Logits) -> Logits:
+        """Copy with forbidden tokens at minus infinity."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Move on by one allowed token."""
+        ...
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Refuse values outside the documented ranges.
+
+    Raises:
+        InvalidInput: Names the first bad value.
+    """
+    rules = {
+        "max_tokens must be at least 1": sampling.max_tokens >= 1,
+        "temperature must be between 0 and 10": 0 <= sampling.temperature <= 10,
+        "top_k must be 0 or more": sampling.top_k >= 0,
+        "top_p must be above 0 and at most 1": 0 < sampling.top_p <= 1,
+        "min_p must be at least 0 and below 1": 0 <= sampling.min_p < 1,
+        "repeat_penalty must be between 1 and 2": 1 <= sampling.repeat_penalty <= 2,
+        "seed must be 0 or more": sampling.seed >= 0,
+        "a stop text must not be empty": all(sampling.stop),
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise InvalidInput(f"Bad sampling value: {rule}.", "Correct the value.")
+
+
+def log_softmax_at(logits: Logits, token: int) -> float:
+    """Natural log-probability of one token."""
+    top = float(logits.max())
+    return float(logits[token]) - top - math.log(float(np.exp(logits - top).sum()))
+
+
+class Sampler:
+    """Picks the tokens of one answer.
+
+    Args:
+        sampling: Checked settings.
+        hidden: Ids that are never written, such as reserved control tokens.
+        mask: The constraint, if any.
+    """
+
+    def __init__(
+        self, sampling: Sampling, hidden: npt.NDArray[np.int64], mask: Mask | None = None
+    ) -> None:
+        self._sampling = sampling
+        self._hidden = hidden
+        self._mask = mask
+        self._step = 0
+        self._recent: deque[int] = deque(maxlen=_PENALTY_WINDOW)
+
+    def pick(self, logits: Logits) -> tuple[int, float]:
+        """The next token and its log-probability among the allowed ones.
+
+        Raises:
+            InvalidInput: The constraint allows no token at all.
+        """
+        allowed = logits.copy()
+        allowed[self._hidden] = -np.inf
+        if self._mask is not None:
+            allowed = self._mask.apply(allowed)
+        if not np.isfinite(allowed.max()):
+            raise InvalidInput("No token fits the constraint.", "Check the grammar.")
+        scores = self._penalized(allowed)
+        token = int(scores.argmax())
+        if self._sampling.temperature > 0:
+            token = self._draw(scores)
+        if self._mask is not None:
+            self._mask.accept(token)
+        self._recent.append(token)
+        self._step += 1
+        return token, log_softmax_at(allowed, token)
+
+    def _penalized(self, logits: Logits) -> Logits:
+        penalty = self._sampling.repeat_penalty
+        if penalty == 1.0 or not self._recent:
+            return logits
+        scores = logits.copy()
+        seen = np.unique(np.fromiter(self._recent, dtype=np.int64))
+        values = scores[seen]
+        scores[seen] = np.where(values > 0, values / penalty, values * penalty)
+        return scores
+
+    def _draw(self, scores: Logits) -> int:
+        """Draw by the Gumbel trick: each token has its own luck, so rounding seldom tips a draw."""
+        chosen = self._sampling
+        if 0 < chosen.top_k < len(scores):
+            ids = np.argpartition(scores, -chosen.top_k)[-chosen.top_k :]
+            ids = ids[np.isfinite(scores[ids])]
+        else:
+            ids = np.flatnonzero(np.isfinite(scores))
+        ids = ids[np.argsort(-scores[ids], kind="stable")]
+        exponents = (scores[ids] - scores[ids[0]]).astype(np.float64)
+        weights = np.exp(exponents)
+        keep = weights >= chosen.min_p
+        if chosen.top_p < 1:
+            before = (np.cumsum(weights) - weights) / weights.sum()
+            keep &= before < chosen.top_p
+        ids, exponents = ids[keep], exponents[keep]
+        luck = _gumbel(chosen.seed, self._step, ids)
+        return int(ids[(exponents / chosen.temperature + luck).argmax()])
+
+
+def _gumbel(seed: int, step: int, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Standard Gumbel numbers that depend on nothing but seed, step and token (splitmix64)."""
+    start = _mixed(_mixed(seed & _WORD) + step)
+    bits = ids.astype(np.uint64) * np.uint64(_GOLDEN) + np.uint64(start)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(_FIRST)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(_SECOND)
+    bits ^= bits >> np.uint64(31)
+    uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    gumbel: npt.NDArray[np.float64] = -np.log(-np.log(uniform))
+    return gumbel
+
+
+def _mixed(word: int) -> int:
+    word = (word + _GOLDEN) & _WORD
+    word = ((word ^ (word >> 30)) * _FIRST) & _WORD
+    word = ((word ^ (word >> 27)) * _SECOND) & _WORD
+    return word ^ (word >> 31)

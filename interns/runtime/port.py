@@ -1,0 +1,45 @@
+"""What the office needs from anything that runs a model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from interns.adapter import Adapter
+from interns.completion import ChoiceScores, Completion, CompletionRequest, Delta, Message
+
+
+class Runtime(Protocol):
+    """One base in memory that answers for many interns. Safe to call from any thread."""
+
+    def complete(
+        self, request: CompletionRequest, *, cancel: threading.Event | None = None
+    ) -> Completion:
+        """Answer and wait for the end; a set `cancel` ends it within one step."""
+        ...
+
+    def stream(
+        self, request: CompletionRequest, *, cancel: threading.Event | None = None
+    ) -> Iterator[Delta]:
+        """Answer piece by piece; the last piece carries the completion."""
+        ...
+
+    def score_choices(
+        self,
+        messages: Sequence[Message],
+        choices: Sequence[str],
+        *,
+        adapter: Adapter | None = None,
+        temperature: float = 1.0,
+    ) -> ChoiceScores:
+        """How probable each choice is as the whole answer."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Number of tokens of a text."""
+        ...
+
+    def close(self) -> None:
+        """Free everything; calls in progress fail with `errors.Unavailable`."""
+        ...

@@ -1,0 +1,1 @@
+"""The office: a task becomes a run that humans can trust."""

@@ -1,0 +1,1 @@
+"""The office over HTTP, on loopback, for everybody with the token."""

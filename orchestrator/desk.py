@@ -1,0 +1,215 @@
+"""What the office works with: database, roster, engine, router, documents. Loaded when needed."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+
+from interns.base_model import BaseModelRef
+from interns.bases import current_base
+from interns.charter import Charter
+from interns.errors import InvalidInput, NotFound
+from interns.intern import Intern
+from interns.paths import Paths
+from interns.registry import InternRegistry
+from interns.runtime.port import Runtime
+from interns.settings import PROJECT_FILE, Settings
+from interns.skill import Skill
+from orchestrator.effects import EffectHandler
+from orchestrator.effects.outbox import OutboxHandler
+from orchestrator.effects.webhook import WebhookHandler
+from orchestrator.lazy import Lazy
+
+if TYPE_CHECKING:
+    from orchestrator.routing import Route, Router
+    from retrieval.embedder import Embedder
+    from retrieval.hit import Hit
+    from retrieval.index import KnowledgeIndex
+
+
+class Desk:
+    """Shared by the graph's nodes, by chat and by the API; safe to use from any thread.
+
+    Args:
+        engine: The office's open database.
+        paths: Its data directory.
+        effects: Handlers by kind; None gives outbox and webhook.
+    """
+
+    def __init__(
+        self, engine: Engine, paths: Paths, effects: Mapping[str, EffectHandler] | None = None
+    ) -> None:
+        self.engine = engine
+        self.paths = paths
+        self.effects: Mapping[str, EffectHandler] = effects or {
+            "file": OutboxHandler(paths.outbox),
+            "webhook": WebhookHandler(lambda: self.settings.effects.webhooks),
+        }
+        self.llm: Lazy[Runtime] = Lazy("model", self._load_runtime)
+        self.embedder: Lazy[Embedder] = Lazy("embedding model", self._load_embedder)
+        self.index: Lazy[KnowledgeIndex] = Lazy("knowledge index", self._load_index)
+        self._settings: tuple[tuple[int, int], Settings] | None = None
+        self._router: tuple[tuple[str, ...], Router] | None = None
+        self._router_lock = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; a changed file counts at once."""
+        changed = (_changed_ns(self.paths), _changed_ns(None))
+        if self._settings is None or self._settings[0] != changed:
+            self._settings = (changed, Settings.load(self.paths))
+        return self._settings[1]
+
+    @property
+    def charter(self) -> Charter:
+        """The charter in force."""
+        return Charter(self.settings.charter.mission)
+
+    @cached_property
+    def base(self) -> BaseModelRef:
+        """The base this office started with; another one needs a restart."""
+        return current_base(self.settings, self.paths)
+
+    @cached_property
+    def registry(self) -> InternRegistry:
+        """The roster."""
+        return InternRegistry(self.engine, self.paths, self.base)
+
+    @property
+    def runtime(self) -> Runtime:
+        """The model, loading it when needed."""
+        return self.llm.get()
+
+    def worker(self, name: str) -> Intern:
+        """Return the intern that a person named.
+
+        Raises:
+            InvalidInput: Nobody in office has that name; the nearest one is suggested.
+        """
+        try:
+            intern = self.registry.get(name)
+        except NotFound as error:
+            known = [intern.name for intern in self.registry.list()]
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            raise InvalidInput(
+                error.message, f"Did you mean {near[0]!r}?" if near else error.fix
+            ) from error
+        if intern.state == "retired":
+            raise InvalidInput(
+                f"{name!r} is retired.", f"Bring it back: `interns promote {name} VERSION`."
+            )
+        return intern
+
+    def at_version(self, name: str, number: int) -> Intern:
+        """Return an intern as it was when a task was given to it."""
+        intern = self.registry.get(name)
+        if intern.version.number == number:
+            return intern
+        pinned = next(v for v in self.registry.versions(name) if v.number == number)
+        return replace(intern, version=pinned)
+
+    def route(self, text: str, knowledge: str | None = None) -> Route:
+        """Return who should do this, or nobody, with the scores.
+
+        Args:
+            text: What the person wrote.
+            knowledge: Collection of documents; None looks into all of them.
+        """
+        return self.router().route(text, self._fit_of_documents(text, knowledge))
+
+    def router(self) -> Router:
+        """Return a router fitted on the interns in office, fitting it anew when they changed."""
+        from orchestrator.routing import Router
+
+        interns = self.registry.list()
+        key = tuple(f"{i.name}@{i.version.adapter.sha256}" for i in interns)
+        key += (str(self.settings.routing.threshold),)
+        with self._router_lock:
+            if self._router is None or self._router[0] != key:
+                router = Router(self.embedder.get(), threshold=self.settings.routing.threshold)
+                router.fit(
+                    {i.name: i.exemplars for i in interns},
+                    {i.name: i.profile.role for i in interns},
+                )
+                self._router = (key, router)
+            return self._router[1]
+
+    def search(self, query: str, collection: str | None, limit: int = 5) -> list[Hit]:
+        """Return the best passages of a collection, or of all when None."""
+        from retrieval.search import search
+
+        index = self.index.get()
+        names = [collection] if collection else [str(c["name"]) for c in index.list()]
+        hits = [hit for name in names for hit in search(index, query, name, limit)]
+        return sorted(hits, key=lambda hit: -hit.similarity)[:limit] if len(names) > 1 else hits
+
+    def similar(self, question: str, lines: Sequence[str]) -> Sequence[float]:
+        """Return the cosine between a question and each line, in [-1, 1]."""
+        vectors = self.embedder.get().embed([question, *lines])
+        return [float(value) for value in vectors[1:] @ vectors[0]]
+
+    def _fit_of_documents(self, text: str, knowledge: str | None) -> dict[str, float]:
+        """How near the best passage is, for every intern that answers from documents."""
+        from retrieval.stored import list_collections
+
+        readers = [i.name for i in self.registry.list() if i.profile.skill is Skill.ANSWER]
+        if not readers or not list_collections(self.engine):
+            return {}
+        hits = self.search(text, knowledge)
+        best = max((hit.similarity for hit in hits), default=-1.0)
+        return dict.fromkeys(readers, best)
+
+    def warm(self) -> None:
+        """Load the model in the background, and the embedding model when it will be needed."""
+        self.llm.warm()
+        if self.registry.list():
+            self.embedder.warm()
+
+    def close(self) -> None:
+        """Free the model if it was loaded."""
+        runtime = self.llm.peek()
+        if runtime is not None:
+            runtime.close()
+
+    def _load_runtime(self) -> Runtime:
+        from interns.runtime.llama_cpp.engine import LlamaEngine
+
+        chosen = self.settings.engine
+        return LlamaEngine(
+            self.base,
+            context_tokens=chosen.context_tokens,
+            slots=chosen.slots,
+            threads=chosen.threads,
+            gpu_layers=chosen.gpu_layers,
+        )
+
+    def _load_embedder(self) -> Embedder:
+        from retrieval.embedder import Embedder
+
+        return Embedder(self.settings.retrieval.model)
+
+    def _load_index(self) -> KnowledgeIndex:
+        from retrieval.index import KnowledgeIndex
+
+        chosen = self.settings.retrieval
+        return KnowledgeIndex(
+            self.engine,
+            self.paths.vectors,
+            self.embedder.get(),
+            chunk_tokens=chosen.chunk_tokens,
+            overlap_tokens=chosen.overlap_tokens,
+        )
+
+
+def _changed_ns(paths: Paths | None) -> int:
+    file = PROJECT_FILE if paths is None else paths.config
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0

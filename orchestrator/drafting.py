@@ -1,0 +1,205 @@
+"""An intern does its work: one text in, one answer out, held by what its skill allows.
+
+The same for a task and for a chat, so that what was tried in a chat is what a task does.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from interns.charter import Charter
+from interns.completion import (
+    Completion,
+    CompletionRequest,
+    Constraint,
+    JsonSchema,
+    Message,
+)
+from interns.intern import Intern
+from interns.prompt import NOT_IN_SOURCES, task_messages
+from interns.runtime.port import Runtime
+from interns.skill import Skill
+
+if TYPE_CHECKING:
+    from retrieval.hit import Hit
+
+Json = dict[str, Any]
+Similar = Callable[[str, Sequence[str]], Sequence[float]]
+
+
+def draft(
+    runtime: Runtime,
+    intern: Intern,
+    turns: Sequence[Message],
+    *,
+    charter: Charter,
+    passages: Sequence[Hit] = (),
+    similar: Similar | None = None,
+    cancel: threading.Event | None = None,
+) -> Iterator[Json]:
+    """Yield ``token`` and ``citation`` events and last ``done`` with the whole answer.
+
+    Args:
+        runtime: The model.
+        intern: Who answers, with the version in office.
+        turns: The conversation; the last turn is the person's.
+        charter: The mission in force.
+        passages: For `answer`: where quotes may come from, best first.
+        similar: Cosine between a question and each of some sentences, a prior for `answer`.
+        cancel: Ends the answer within one step when set.
+    """
+    started = time.monotonic()
+    match intern.profile.skill:
+        case Skill.CLASSIFY:
+            events = _classify(runtime, intern, turns[-1].content, charter)
+        case Skill.ANSWER:
+            events = _answer(
+                runtime, intern, turns[-1].content, charter, passages=passages, similar=similar
+            )
+        case Skill.EXTRACT:
+            text = turns[-1].content
+            held = JsonSchema(intern.profile.schema or {"type": "object"}, source=text)
+            events = _complete(runtime, intern, turns[-1:], charter, constraint=held, cancel=cancel)
+        case Skill.WRITE:
+            events = _complete(runtime, intern, turns, charter, cancel=cancel)
+    for event in events:
+        if event["event"] != "done":
+            yield event
+            continue
+        seconds = time.monotonic() - started
+        yield (
+            _DONE
+            | event
+            | {
+                "intern": intern.name,
+                "version": intern.version.number,
+                "charter_version": charter.version,
+                "seconds": seconds,
+                "first_token_s": event.get("first_token_s", seconds),
+                "tokens_per_s": event.get("tokens", 0) / seconds if seconds > 0 else 0.0,
+            }
+        )
+
+
+_DONE: Json = {
+    "confidence": None,
+    "abstained": False,
+    "citations": [],
+    "prompt_tokens": 0,
+    "tokens": 0,
+    "finish_reason": "stop",
+}
+
+
+def _classify(runtime: Runtime, intern: Intern, text: str, charter: Charter) -> Iterator[Json]:
+    profile = intern.profile
+    messages = task_messages(profile, text, charter=charter)
+    scores = runtime.score_choices(
+        messages,
+        profile.labels,
+        adapter=intern.version.adapter,
+        temperature=profile.temperature,
+    )
+    probabilities = dict(zip(scores.labels, scores.probabilities, strict=True))
+    yield {"event": "token", "text": scores.best}
+    yield {
+        "event": "done",
+        "text": scores.best,
+        "confidence": probabilities[scores.best],
+        "probabilities": probabilities,
+        "tokens": runtime.count_tokens(scores.best),
+        "prompt_tokens": sum(runtime.count_tokens(m.content) for m in messages),
+    }
+
+
+def _complete(
+    runtime: Runtime,
+    intern: Intern,
+    turns: Sequence[Message],
+    charter: Charter,
+    *,
+    constraint: Constraint | None = None,
+    cancel: threading.Event | None = None,
+) -> Iterator[Json]:
+    system, last = task_messages(intern.profile, turns[-1].content, charter=charter)
+    request = CompletionRequest(
+        messages=(system, *turns[:-1], last),
+        adapter=intern.version.adapter,
+        sampling=intern.profile.sampling,
+        constraint=constraint,
+    )
+    completion: Completion | None = None
+    for delta in runtime.stream(request, cancel=cancel):
+        if delta.text:
+            yield {"event": "token", "text": delta.text}
+        completion = delta.completion or completion
+    assert completion is not None, "the last delta carries it"  # noqa: S101 - the port's promise
+    yield {
+        "event": "done",
+        "text": completion.text,
+        "confidence": math.exp(completion.logprob / max(1, completion.completion_tokens)),
+        "tokens": completion.completion_tokens,
+        "prompt_tokens": completion.prompt_tokens,
+        "finish_reason": completion.finish_reason,
+        "first_token_s": completion.first_token_s,
+    }
+
+
+def _answer(
+    runtime: Runtime,
+    intern: Intern,
+    question: str,
+    charter: Charter,
+    *,
+    passages: Sequence[Hit],
+    similar: Similar | None,
+) -> Iterator[Json]:
+    from interns.answering import choose_span, split_candidates
+
+    texts = [hit.text for hit in passages]
+    lines = [candidate.line for candidate in split_candidates(texts)]
+    found = None
+    if lines:
+        found = choose_span(
+            runtime,
+            intern.profile,
+            intern.version.adapter,
+            question,
+            texts,
+            charter,
+            similar(question, lines) if similar else None,
+        )
+    if found is None or not found.quote:
+        yield {"event": "token", "text": NOT_IN_SOURCES}
+        yield {
+            "event": "done",
+            "text": NOT_IN_SOURCES,
+            "abstained": True,
+            "confidence": 1.0 - found.score if found else 1.0,
+            "tokens": runtime.count_tokens(NOT_IN_SOURCES),
+        }
+        return
+    hit = passages[found.n - 1]
+    citation = {
+        "n": found.n,
+        "document_id": hit.document_id,
+        "path": hit.path,
+        "title": hit.title,
+        "start": hit.start + found.start,
+        "end": hit.start + found.end,
+        "quote": found.quote,
+    }
+    text = f'[{found.n}] "{found.quote}"'
+    yield {"event": "token", "text": text}
+    yield {"event": "citation", **citation}
+    yield {
+        "event": "done",
+        "text": text,
+        "confidence": found.score,
+        "citations": [citation],
+        "tokens": runtime.count_tokens(text),
+    }

@@ -1,0 +1,1 @@
+"""Documents in, ranked and citable passages out."""

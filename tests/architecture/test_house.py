@@ -1,0 +1,45 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("interns", "orchestrator", "training", "retrieval", "tui")
+SOURCES = [p for package in PACKAGES for p in (ROOT / package).rglob("*.py")]
+
+
+def test_layers_hold():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_documents_agree_with_the_tree():
+    done = subprocess.run(
+        [sys.executable, "docs/check.py"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_module_says_what_it_is():
+    silent = [p for p in SOURCES if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
+    assert [str(p.relative_to(ROOT)) for p in silent if p.stat().st_size] == []
+
+
+def test_no_file_grows_beyond_one_concept():
+    long = {
+        str(p.relative_to(ROOT)): n
+        for p in SOURCES
+        if "migrations" not in p.parts and (n := len(p.read_text("utf-8").splitlines())) > 400
+    }
+    assert long == {}
+
+
+def test_names_of_places_for_everything_are_not_used():
+    grab_bags = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
+    assert [p for p in SOURCES if p.name in grab_bags] == []

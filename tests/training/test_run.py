@@ -1,0 +1,137 @@
+"""The whole path: a CSV becomes a sealed version, or a clear reason."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interns.errors import Conflict
+from interns.manifest import read_version_folder
+from interns.skill import Skill
+from tests.training.conftest import run_training, write_messages
+from training.artifacts import STEPS, RunFolder
+
+# Seconds on an idle machine; a busy one may take minutes.
+pytestmark = pytest.mark.timeout(600)
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "events.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _outcome(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "outcome.json").read_text("utf-8")))
+
+
+def test_version_folder_is_complete_and_beats_the_base(finished_run: Path) -> None:
+    version = read_version_folder(finished_run / "version")
+    assert version.profile.skill is Skill.CLASSIFY
+    assert version.profile.labels == ("delivery", "praise", "refund")
+    assert version.exam["score"] > version.exam["baseline"]
+    assert version.exam["score"] >= 0.8
+    assert version.dataset["attribution"] == "made for this test"
+    assert len(version.exemplars) <= 64
+    names = {file.name for file in version.folder.iterdir()}
+    assert names >= {"card.md", "curve.jsonl", "verification.json", "recipe.json", "peft"}
+
+
+def test_llama_cpp_agrees_with_torch(finished_run: Path) -> None:
+    found = _outcome(finished_run)["verification"]
+    assert found["token_mismatches"] == 0
+    assert found["top1_agreement"] >= 0.99
+    assert found["mean_kl"] <= 5e-3
+    assert found["stop_rate"] >= 0.9
+
+
+def test_every_step_is_told_in_order(finished_run: Path) -> None:
+    events = _events(finished_run)
+    done = [event["step"] for event in events if event["kind"] == "done"]
+    assert [step for step in done if step in STEPS] == list(STEPS)
+    progress = [e["data"] for e in events if e["step"] == "tune" and e["kind"] == "progress"]
+    assert progress[-1]["progress"] == 1.0
+    assert progress[-1]["loss"] < progress[0]["loss"] or len(progress) == 1
+    assert set(progress[0]) >= {"step_n", "steps", "loss", "eval_loss", "tokens_per_s", "eta_s"}
+
+
+def test_finished_run_is_kept_when_started_again(finished_run: Path) -> None:
+    before = (finished_run / "version" / "SHA256SUMS").stat().st_mtime_ns
+    again = run_training(finished_run)
+    assert again.returncode == 0
+    assert json.loads(again.stdout)["status"] == "passed"
+    assert (finished_run / "version" / "SHA256SUMS").stat().st_mtime_ns == before
+
+
+def test_failed_exam_leaves_no_version(make_run: Callable[..., Path]) -> None:
+    quick = {"epochs": 1, "rank": 1, "verify_rows": 2, "pass_mark": 1.0, "lr": 1e-6}
+    folder = make_run(recipe={**quick, "min_stop_rate": 0})
+    ended = run_training(folder)
+    outcome = _outcome(folder)
+    assert ended.returncode == outcome["exit_code"] == 4
+    assert outcome["code"] == "gate_not_met"
+    assert outcome["exam"]["passed"] is False
+    assert not (folder / "version").exists()
+    assert not (folder / "version.partial").exists()
+    assert _events(folder)[-1]["kind"] == "failed"
+
+
+def test_diverging_loss_stops_with_advice(make_run: Callable[..., Path]) -> None:
+    folder = make_run(recipe={"lr": 1e3, "alpha": 1e4, "clip": 1e6, "rank": 4})
+    ended = run_training(folder)
+    outcome = _outcome(folder)
+    assert ended.returncode == 1, ended.stderr
+    assert "the loss is" in outcome["error"]
+    assert "learning rate" in outcome["fix"]
+    assert not (folder / "version").exists()
+
+
+def test_plan_tells_what_would_happen_and_trains_nothing(make_run: Callable[..., Path]) -> None:
+    folder = make_run(skill=None)
+    plan = json.loads(run_training(folder, "plan").stdout)
+    assert plan["skill"] == "classify"
+    assert plan["report"]["labels"] == {"delivery": 30, "praise": 30, "refund": 30}
+    assert plan["estimate"]["total_s"] > 0
+    assert {file.name for file in folder.iterdir()} == {"messages.csv", "request.json"}
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"input": "body"}, "no column 'body'"),
+        ({"data": "/nowhere/a.csv"}, "There is no file"),
+        ({"name": "Not A Name!"}, "is not 1 to 40"),
+        ({"recipe": {"rnk": 3}}, "no setting 'rnk'"),
+        ({"skill": "juggle"}, "none of classify"),
+    ],
+)
+def test_unusable_requests_end_with_exit_code_2(
+    make_run: Callable[..., Path], change: dict[str, Any], error: str
+) -> None:
+    folder = make_run(**change)
+    ended = run_training(folder)
+    assert ended.returncode == 2
+    assert error in json.loads(ended.stderr.splitlines()[-1])["error"]
+    assert _outcome(folder)["exit_code"] == 2
+
+
+def test_failed_run_is_read_again_when_the_data_are_mended(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    (folder / "messages.csv").write_text("")
+    assert run_training(folder).returncode == 2
+    write_messages(folder / "messages.csv")
+    assert run_training(folder, "plan").returncode == 0
+
+
+def test_second_process_on_a_run_is_refused(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    with (folder / "lock").open("w") as lock:
+        lock.write("4711")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match="Process 4711"), RunFolder(folder).owned():
+            pass

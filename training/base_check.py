@@ -1,0 +1,92 @@
+"""Is the base that serves the base that trains? Token ids and logits, llama.cpp against torch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interns.base_model import BaseModelRef
+from interns.bases import torch_folder
+from interns.completion import Message
+from interns.paths import Paths
+from interns.runtime.llama_cpp.engine import LlamaEngine
+from training.encoding import Encoder
+from training.reference import TorchIntern
+from training.verify import kl_divergence
+
+TEXTS = 10_000
+PROMPTS = 12
+MAX_MEAN_KL = 5e-3  # nats; the bound for a quantized base against its dequantized copy
+MIN_TOP1 = 0.99
+PIECES = (
+    *("The", "quick", "brown", "fox", "13", "lazy", "dogs", ",", ".", "Don't", "!", "e.g.", "3.14"),
+    *("99%", "$20", "(see", "below)", "--", "...", "UPPER", "camelCase", "don’t", "“quoted”", "½"),
+    *("naïve", "Zürich", "señor", "Ελλάδα", "Привет", "日本語", "中文字符", "한국어", "العربية"),
+    *("👍", "👩‍💻", "🇫🇷", "🎉🎉", "\u200b", "\u00a0", "\t", "\n", "\n\n", "  ", "    ", "\r\n"),
+    *("def f(x):", "return x**2", "{'a': [1, 2]}", "<b>", "</b>", "a_b", "C++", "#!/bin/sh", "\\n"),
+    *("<|im_start|>", "<|im_end|>", "http://a.test/?q=1&r=2", "mail@a.test", "0x1F", "1,000,000"),
+)
+QUESTIONS = (
+    "Where is my parcel?",
+    "Write one sentence about rain.",
+    "What does an index do in a database?",
+    "My card was charged twice, please help me get the money back.",
+)
+
+
+def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
+    """Compare tokenizers on 10,000 texts and next-token logits on a few prompts.
+
+    Returns:
+        ``base``, ``sha256``, ``texts``, ``token_ids_equal``, ``first_difference``, ``positions``,
+        ``top1_agreement``, ``mean_kl`` and ``max_kl`` in nats, and ``passed``.
+    """
+    folder = torch_folder(base, paths)
+    encoder, torch_base = Encoder(folder), TorchIntern(folder, None)
+    engine = LlamaEngine(base, context_tokens=1024, slots=1, gpu_layers=0)
+    try:
+        texts = _texts()
+        equal = [encoder.text_ids(text) == engine.tokenize(text) for text in texts]
+        kls, same = _logits(encoder, torch_base, engine)
+    finally:
+        engine.close()
+    first = texts[equal.index(False)] if not all(equal) else ""
+    top1, mean_kl = float(same.mean()), float(kls.mean())
+    return {
+        "base": base.name,
+        "sha256": base.sha256,
+        "texts": len(texts),
+        "token_ids_equal": sum(equal),
+        "first_difference": first,
+        "positions": int(kls.size),
+        "top1_agreement": top1,
+        "mean_kl": mean_kl,
+        "max_kl": float(kls.max()),
+        "passed": all(equal) and top1 >= MIN_TOP1 and mean_kl <= MAX_MEAN_KL,
+    }
+
+
+def _texts() -> Sequence[str]:
+    choose = random.Random(0)
+    return [
+        choose.choice(("", " ")).join(choose.choices(PIECES, k=choose.randint(1, 12)))
+        for _ in range(TEXTS)
+    ]
+
+
+def _logits(
+    encoder: Encoder, torch_base: TorchIntern, engine: LlamaEngine
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    kls, same = [], []
+    for number in range(PROMPTS):
+        question = QUESTIONS[number % len(QUESTIONS)]
+        messages = [Message("system", f"You are number {number}."), Message("user", question)]
+        ids = encoder.prompt_ids(messages)
+        expected, found = torch_base.logits(ids), engine.logits(ids)
+        kls.append(kl_divergence(expected, found))
+        same.append(expected.argmax(-1) == found.argmax(-1))
+    return np.concatenate(kls), np.concatenate(same)

@@ -1,0 +1,122 @@
+"""``python -m training``: run or plan one run folder. Started by the office, or by hand.
+
+    python -m training run FOLDER     work on FOLDER/request.json; again to resume
+    python -m training plan FOLDER    what it would do, as JSON; trains nothing
+    python -m training verify-base HOME    the base of that data directory, llama.cpp against torch
+
+Narration goes to stderr, the outcome as JSON to stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from interns.errors import InternsError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text, folder in (
+        ("run", "train, verify, examine, seal", "holds request.json"),
+        ("plan", "only look", "holds request.json"),
+        ("verify-base", "compare the base with its copy in torch", "a data directory"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("folder", type=Path, help=folder)
+    chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    # On a busy machine threads that spin while they wait make training five times slower and
+    # everything else as well; read by OpenMP when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        result = _COMMANDS[chosen.command](chosen.folder)
+    except InternsError as error:
+        print(
+            json.dumps({"error": error.message, "fix": error.fix, "code": error.code}),
+            file=sys.stderr,
+        )
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return INTERRUPTED
+    print(json.dumps(result, ensure_ascii=False))
+    return 0
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    from training.artifacts import read_json
+    from training.pipeline import train_intern
+
+    _log_to(folder / "log.txt")
+    train_intern(folder, listener=_narrate)
+    return dict(read_json(folder / "outcome.json"))
+
+
+def _plan(folder: Path) -> dict[str, Any]:
+    from training.artifacts import RunFolder
+    from training.estimate import estimate
+    from training.gather import gather
+    from training.request import parse_request
+    from training.steps import find_base
+
+    request = parse_request(RunFolder(folder).request())
+    base = find_base(request)
+    found = gather(request)
+    return {
+        "name": request.name,
+        "skill": found.skill,
+        "role": request.role_for(found.skill),
+        "summary": found.sentence,
+        "report": found.splits.report,
+        "schema": found.splits.schema,
+        "recipe": found.recipe.to_dict(),
+        "base": base.name,
+        "estimate": estimate(found.splits, found.skill, found.recipe, base).to_dict(),
+    }
+
+
+def _verify_base(home: Path) -> dict[str, Any]:
+    from interns.bases import current_base
+    from interns.paths import Paths
+    from interns.settings import Settings
+    from training.base_check import verify_base
+    from training.reference import quiet_libraries
+
+    paths = Paths(home).create()
+    with quiet_libraries():
+        return verify_base(current_base(Settings.load(paths), paths), paths)
+
+
+_COMMANDS = {"run": _run, "plan": _plan, "verify-base": _verify_base}
+
+
+def _narrate(event: Mapping[str, Any]) -> None:
+    print(f"{event['step']:>8}  {event['text']}", file=sys.stderr, flush=True)
+
+
+def _log_to(path: Path) -> None:
+    if path.parent.is_dir():
+        logging.basicConfig(
+            filename=path, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s"
+        )
+        logging.captureWarnings(capture=True)
+    warnings.simplefilter("ignore", FutureWarning)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

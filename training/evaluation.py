@@ -1,0 +1,82 @@
+"""What an exam and a verification found: plain values as they are written to JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Exam:
+    """The result of the held-out exam.
+
+    Attributes:
+        metric: ``accuracy``, ``field_f1``, ``quote_f1`` or ``rouge_l``.
+        score: The intern's, in [0, 1].
+        baseline: Base+prompt's on the same rows, under the same constraint, in [0, 1].
+        examples: Exam rows of the intern.
+        baseline_examples: Exam rows of the baseline.
+        interval: 95 % interval of the score.
+        pass_mark: The lowest score that passes besides beating the baseline.
+        passed: Whether it takes office.
+        ece: Expected calibration error of label probabilities, None where there are none.
+        details: Further figures, by skill.
+    """
+
+    metric: str
+    score: float
+    baseline: float
+    examples: int
+    baseline_examples: int
+    interval: tuple[float, float]
+    pass_mark: float
+    passed: bool
+    ece: float | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `n` repeats `examples` for the command line's contract."""
+        values = dataclasses.asdict(self)
+        values["interval"] = list(self.interval)
+        values["n"] = self.examples
+        return values
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How well llama.cpp with the exported adapter agrees with torch.
+
+    Attributes:
+        prompts: Prompts compared.
+        positions: Next-token distributions compared.
+        token_ids_equal: Prompts whose token ids are equal on both sides.
+        token_mismatches: Prompts whose are not.
+        top1_agreement: Share of the answers' positions, where an intern chooses, with the same
+            most probable token.
+        top1_everywhere: Share of all positions, the prompts' own texts included.
+        top1_decided: The same where torch's first token is clearly ahead of its second; an 8-bit
+            base rounds activations, so a tie may fall either way.
+        decided: Share of positions where it is.
+        mean_kl: Mean KL divergence torch → llama.cpp, nats.
+        max_kl: Largest.
+        stop_rate: Share of exam answers that ended with the stop token.
+        passed: Whether the bounds of the recipe hold.
+    """
+
+    prompts: int
+    positions: int
+    token_ids_equal: int
+    token_mismatches: int
+    top1_agreement: float
+    top1_everywhere: float
+    top1_decided: float
+    decided: float
+    mean_kl: float
+    max_kl: float
+    stop_rate: float
+    passed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)

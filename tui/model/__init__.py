@@ -1,0 +1,1 @@
+"""What screens and commands show, as pure functions: no Textual, no network."""

@@ -1,0 +1,1 @@
+"""Line-mode twins of the screens: no cursor movement, no box drawing."""

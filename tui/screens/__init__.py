@@ -1,0 +1,1 @@
+"""The four screens, help, and small dialogs."""

@@ -61,6 +61,14 @@ class InternsApp(App[int]):
             super().__init__()
             self.kinds = kinds
 
+    class Counted(Message):
+        """How many approvals wait, and the training runs in progress."""
+
+        def __init__(self, waiting: int, training: list[Json]) -> None:
+            super().__init__()
+            self.waiting = waiting
+            self.training = training
+
     def __init__(
         self,
         *,
@@ -208,8 +216,9 @@ class InternsApp(App[int]):
             training = [run for run in self.link.office().runs() if run["status"] == "running"]
         except Exception:  # noqa: BLE001 - the link itself reports a lost office
             return
-        self.call_from_thread(self._counted, waiting, training)
+        self.post_message(self.Counted(waiting, training))
 
-    def _counted(self, waiting: int, training: list[Json]) -> None:
-        self.waiting, self.training = waiting, training
+    def on_interns_app_counted(self, message: Counted) -> None:
+        """Show what waits for a person and what is being trained."""
+        self.waiting, self.training = message.waiting, message.training
         self.changed.publish(frozenset({"counts"}))

@@ -12,8 +12,10 @@ from interns.paths import Paths
 from orchestrator.client import OfficeClient
 from tests.tui.driving import Driver, drive
 from tests.tui.running import SMALL_ENGINE, parked
+from tui.app import InternsApp
 from tui.model.transcript import Entry
 from tui.screens.approvals import ApprovalsScreen
+from tui.screens.base import OfficeScreen
 from tui.screens.dialogs import AskLine, Confirm, EditText, Pick
 from tui.screens.help import HelpScreen
 from tui.widgets.lines import LinesView
@@ -327,6 +329,22 @@ def test_version_changes_when_promoted_and_rolled_back(office: OfficeClient, pat
 
     drive(paths, scenario)
     assert office.intern("triage")["version"] == 1
+
+
+def test_answer_is_dropped_when_the_app_stopped_before_it_came(
+    office: OfficeClient, paths: Paths
+) -> None:
+    apps: list[InternsApp] = []
+
+    async def scenario(driver: Driver) -> None:
+        apps.append(driver.app)
+
+    drive(paths, scenario)
+    late: list[str] = []
+    with apps[0]._context():
+        apps[0].chat.on_office_screen_answered(OfficeScreen.Answered(lambda: late.append("late")))
+        apps[0].chat.tell_bars()  # its widgets are gone: touching one would raise
+    assert not late
 
 
 def test_form_is_checked_when_it_is_not_filled(office: OfficeClient, paths: Paths) -> None:

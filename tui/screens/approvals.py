@@ -170,7 +170,7 @@ class ApprovalsScreen(OfficeScreen):
 
     @property
     def _chosen(self) -> Json | None:
-        key = self.query_one(RowList).key if self.is_mounted else None
+        key = self.query_one(RowList).key if self.alive else None
         return self._approvals.get(key or "")
 
     def _edited(self, approval: Json) -> Callable[[str | None], None]:

@@ -65,6 +65,11 @@ class OfficeScreen(Screen[None]):
         """Whether the body is hidden, so that keys must do nothing."""
         return self.has_class("-tiny") or self.has_class("-flat")
 
+    @property
+    def alive(self) -> bool:
+        """Whether the widgets are there; an app that stops removes them before it is deaf."""
+        return self.is_mounted and self.app.is_running
+
     def compose(self) -> ComposeResult:
         """Lay out the fixed lines around the body."""
         yield TopBar(id="top")
@@ -116,7 +121,7 @@ class OfficeScreen(Screen[None]):
 
     def tell_bars(self) -> None:
         """Write the fixed lines anew."""
-        if not self.is_mounted:
+        if not self.alive:
             return
         app = self.office_app
         self.query_one(TopBar).tell(self.PLACE, app.waiting, f"office {app.link.state}")
@@ -158,8 +163,9 @@ class OfficeScreen(Screen[None]):
         )
 
     def on_office_screen_answered(self, message: Answered) -> None:
-        """Continue after a call."""
-        message.then()
+        """Continue after a call, unless the app stopped in the meantime."""
+        if self.alive:
+            message.then()
 
     def notify_error(self, error: InternsError) -> None:
         """Show an error as a notice."""
@@ -169,7 +175,7 @@ class OfficeScreen(Screen[None]):
 
     def _news(self, kinds: frozenset[str]) -> None:
         self.tell_bars()
-        if kinds != {"counts"}:
+        if self.alive and kinds != {"counts"}:
             self.news(kinds)
 
     def news(self, kinds: frozenset[str]) -> None:

@@ -168,7 +168,7 @@ class OnboardScreen(OfficeScreen):
 
     @property
     def _run_id(self) -> str | None:
-        key = self.query_one("#runs", RowList).key if self.is_mounted else None
+        key = self.query_one("#runs", RowList).key if self.alive else None
         return None if key in {None, NEW} else key
 
     @property

@@ -125,7 +125,7 @@ class TeamScreen(OfficeScreen):
 
     @property
     def _selected(self) -> str | None:
-        return self.query_one(RowList).key if self.is_mounted else None
+        return self.query_one(RowList).key if self.alive else None
 
     def _after_yes(self, question: str, work: Any, done: str) -> None:
         def then(yes: bool | None) -> None:

@@ -1,9 +1,9 @@
 """How an `answer` intern answers: it quotes the sentence that answers, or nothing.
 
 The candidates are the sentences of the passages, so a quote always exists word for word. The
-intern judges each one by itself: *does this sentence answer the question?* Where the caller knows
-how similar question and sentence are, the intern is told so in its prompt, as a rank and a match
-from 0 to 9. On the starter this is still worse than similarity alone (`docs/lab-log.md`).
+intern judges each one by itself: *does this sentence answer the question?* Its judgement and the
+similarity of question and sentence are blended by weights that onboarding fits on held-out rows,
+so that an intern on a base that cannot read leaves the choice to the similarity.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from interns.runtime.port import Runtime
 
 YES, NO = "yes", "no"
 
-# With a prior, only this many candidates are judged by the model: the most similar ones.
+# Where similarities are known, only this many candidates are judged: the most similar ones.
 JUDGED = 12
 MIN_WORDS = 3
 MAX_CHARACTERS = 400
@@ -96,80 +96,108 @@ def split_candidates(passages: Sequence[str]) -> list[Candidate]:
     return found
 
 
-def choose_span(  # noqa: PLR0917 - one call, used by serving and by the exam
-    runtime: Runtime,
-    profile: Profile,
-    adapter: Adapter | None,
-    question: str,
-    passages: Sequence[str],
-    charter: Charter,
-    prior: Sequence[float] | None = None,
-) -> Answer:
-    """Find the sentence that answers a question, if one does.
+@dataclass(frozen=True)
+class Weighed:
+    """A candidate and what speaks for it.
+
+    Attributes:
+        candidate: The sentence.
+        judgement: The intern's log-odds that it answers; 0 when the intern was not asked.
+        similarity: Cosine of question and sentence in [-1, 1]; 0 when it is not known.
+    """
+
+    candidate: Candidate
+    judgement: float
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who judges sentences: an intern, or the base with a prompt.
+
+    Attributes:
+        runtime: The model.
+        profile: Of the intern; its `blend` and `threshold` decide.
+        adapter: Of the intern, or None for the bare base.
+        charter: The mission in force.
+    """
+
+    runtime: Runtime
+    profile: Profile
+    adapter: Adapter | None
+    charter: Charter
+
+    def log_odds(self, question: str, sentence: str) -> float:
+        """Log-odds of "yes" when shown one sentence."""
+        messages = task_messages(self.profile, question, charter=self.charter, passages=(sentence,))
+        scores = self.runtime.score_choices(messages, (YES, NO), adapter=self.adapter)
+        return scores.logprobs[0] - scores.logprobs[1]
+
+    def weigh(
+        self, question: str, passages: Sequence[str], similarities: Sequence[float] | None = None
+    ) -> list[Weighed]:
+        """Judge the sentences of the passages.
+
+        Args:
+            question: What was asked.
+            passages: Where quotes may come from, best first.
+            similarities: Cosine of the question and each candidate, in the order of
+                `split_candidates(passages)`; None when they are not known.
+
+        Returns:
+            The most similar sentences first, at most `JUDGED` when similarities are known.
+
+        Raises:
+            InvalidInput: There are more or fewer similarities than candidates.
+        """
+        candidates = split_candidates(passages)
+        if similarities is not None and len(similarities) != len(candidates):
+            raise InvalidInput(
+                f"{len(candidates)} candidates need as many similarities, "
+                f"but there are {len(similarities)}."
+            )
+        asked = self.profile.blend.judgement > 0
+        return [
+            Weighed(
+                candidates[i],
+                self.log_odds(question, candidates[i].line) if asked else 0.0,
+                similarities[i] if similarities is not None else 0.0,
+            )
+            for i in shortlist(len(candidates), similarities)
+        ]
+
+    def answer(
+        self, question: str, passages: Sequence[str], similarities: Sequence[float] | None = None
+    ) -> Answer:
+        """Find the sentence that answers a question, if one does; arguments as for `weigh`."""
+        return choose(self.weigh(question, passages, similarities), self.profile)
+
+
+def choose(weighed: Sequence[Weighed], profile: Profile) -> Answer:
+    """Quote the sentence with the best score, or nothing when it is below the threshold.
 
     Args:
-        runtime: The model.
-        profile: Of the intern; its `threshold` decides between a quote and *not in the sources*.
-        adapter: Of the intern, or None for the bare base.
-        question: What was asked.
-        passages: Where quotes may come from, best first.
-        charter: The mission in force.
-        prior: Similarity of the question and each candidate, in the order of
-            `split_candidates(passages)`, cosine in [-1, 1]; None when there is none.
-
-    Raises:
-        InvalidInput: There are more or fewer prior values than candidates.
+        weighed: The candidates; of equals the first is taken.
+        profile: Of the intern; its `blend` makes the scores.
     """
-    candidates = split_candidates(passages)
-    if prior is not None and len(prior) != len(candidates):
-        raise InvalidInput(
-            f"{len(candidates)} candidates need as many prior values, but there are {len(prior)}."
-        )
-    lines = [candidate.line for candidate in candidates]
-    best: tuple[float, Candidate] | None = None
-    for i, shown in judged(lines, prior):
-        odds = judge(runtime, profile, adapter, question, shown, charter=charter)
-        if best is None or odds > best[0]:  # of equals the most similar one, which comes first
-            best = (odds, candidates[i])
-    if best is None:
+    if not weighed:
         return Answer("", 0, 0, 0, 0.0)
-    score, found = _logistic(best[0]), best[1]
+    blend = profile.blend
+    odds = [blend.log_odds(each.judgement, each.similarity) for each in weighed]
+    best = max(range(len(odds)), key=odds.__getitem__)
+    score, found = _logistic(odds[best]), weighed[best].candidate
     quote = found.text if score >= profile.threshold else ""
     return Answer(quote, found.n, found.start, found.end, score)
 
 
-def judged(lines: Sequence[str], similarities: Sequence[float] | None) -> list[tuple[int, str]]:
-    """Return which candidates the intern is shown, and how, the most similar first.
+def shortlist(count: int, similarities: Sequence[float] | None) -> list[int]:
+    """Return which of `count` candidates are judged: the most similar first, at most `JUDGED`.
 
-    Args:
-        lines: All candidates on one line each.
-        similarities: Cosine of the question and each candidate in [-1, 1], or None.
-
-    Returns:
-        Index into `lines` and the text to show; at most `JUDGED` when similarities are known.
+    Without similarities all are, in their order.
     """
     if similarities is None:
-        return list(enumerate(lines))
-    order = sorted(range(len(lines)), key=lambda i: -similarities[i])[:JUDGED]
-    return [
-        (i, f"{lines[i]}\nRank: {rank} Match: {max(0, min(9, int(similarities[i] * 10)))}")
-        for rank, i in enumerate(order, start=1)
-    ]
-
-
-def judge(
-    runtime: Runtime,
-    profile: Profile,
-    adapter: Adapter | None,
-    question: str,
-    sentence: str,
-    *,
-    charter: Charter,
-) -> float:
-    """Return the log-odds of "yes" when the intern is shown one sentence."""
-    messages = task_messages(profile, question, charter=charter, passages=(sentence,))
-    scores = runtime.score_choices(messages, (YES, NO), adapter=adapter)
-    return (scores.logprobs[0] - scores.logprobs[1]) / profile.temperature
+        return list(range(count))
+    return sorted(range(count), key=lambda i: -similarities[i])[:JUDGED]
 
 
 def _logistic(value: float) -> float:

@@ -19,6 +19,25 @@ State = Literal["probation", "office", "retired"]
 
 
 @dataclass(frozen=True)
+class Blend:
+    """How an `answer` intern's judgement and plain similarity make one score.
+
+    Attributes:
+        judgement: Weight of the intern's log-odds of "yes", at least 0; at 0 it is not asked.
+        similarity: Weight of the cosine of question and sentence, at least 0.
+        bias: Added to both.
+    """
+
+    judgement: float = 1.0
+    similarity: float = 0.0
+    bias: float = 0.0
+
+    def log_odds(self, judgement: float, similarity: float) -> float:
+        """Log-odds that a sentence answers the question."""
+        return self.judgement * judgement + self.similarity * similarity + self.bias
+
+
+@dataclass(frozen=True)
 class Profile:
     """What the prompt and the constraints need to know about an intern.
 
@@ -31,6 +50,7 @@ class Profile:
         max_tokens: Upper bound of an answer.
         temperature: Calibration temperature of label probabilities, above 0.
         threshold: For ``answer``: below this score the intern says *not in the sources*.
+        blend: For ``answer``: what its score is made of, fitted on validation rows.
     """
 
     name: str
@@ -41,6 +61,7 @@ class Profile:
     max_tokens: int = 128
     temperature: float = 1.0
     threshold: float = 0.0
+    blend: Blend = Blend()
 
     @property
     def sampling(self) -> Sampling:

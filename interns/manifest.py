@@ -10,7 +10,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import tomlkit
 
 from interns.adapter import Adapter
 from interns.errors import BrokenFile, NotFound
-from interns.intern import Profile
+from interns.intern import Blend, Profile
 from interns.skill import Skill
 
 SUMS = "SHA256SUMS"
@@ -76,6 +76,8 @@ def write_manifest(folder: Path, profile: Profile, base: Mapping[str, str]) -> N
     document["max_tokens"] = profile.max_tokens
     document["temperature"] = float(profile.temperature)
     document["threshold"] = float(profile.threshold)
+    if profile.skill is Skill.ANSWER:
+        document["blend"] = asdict(profile.blend)
     document["base"] = dict(base)
     (folder / MANIFEST).write_text(tomlkit.dumps(document), encoding="utf-8")
 
@@ -137,7 +139,7 @@ def read_version_folder(folder: Path) -> VersionFolder:
             dataset=_json(folder / "dataset.json"),
             exemplars=tuple(_json(folder / "exemplars.json")),
         )
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise BrokenFile(
             f"{folder} is no version of an intern: {error!r}.", "Train or import it again."
         ) from error
@@ -153,6 +155,7 @@ def _profile(manifest: Mapping[str, Any]) -> Profile:
         max_tokens=manifest["max_tokens"],
         temperature=manifest["temperature"],
         threshold=manifest["threshold"],
+        blend=Blend(**manifest.get("blend", {})),
     )
 
 

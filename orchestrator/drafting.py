@@ -158,21 +158,14 @@ def _answer(
     passages: Sequence[Hit],
     similar: Similar | None,
 ) -> Iterator[Json]:
-    from interns.answering import choose_span, split_candidates
+    from interns.answering import Judge, split_candidates
 
     texts = [hit.text for hit in passages]
     lines = [candidate.line for candidate in split_candidates(texts)]
     found = None
     if lines:
-        found = choose_span(
-            runtime,
-            intern.profile,
-            intern.version.adapter,
-            question,
-            texts,
-            charter,
-            similar(question, lines) if similar else None,
-        )
+        judge = Judge(runtime, intern.profile, intern.version.adapter, charter)
+        found = judge.answer(question, texts, similar(question, lines) if similar else None)
     if found is None or not found.quote:
         yield {"event": "token", "text": NOT_IN_SOURCES}
         yield {

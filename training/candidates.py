@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from interns.answering import judged, split_candidates
+from interns.answering import shortlist, split_candidates
 from retrieval.embedder import Embedder
 from training.example import Example
 from training.metrics import words
@@ -16,14 +16,12 @@ from training.metrics import words
 def labelled_candidates(example: Example) -> list[tuple[str, bool]]:
     """Return the sentences the intern is shown when serving, and whether each is right.
 
-    A sentence is right when it contains the quote, or lies in it, or shares most of its words.
-
     Returns:
         Text as shown, the most similar to the question first, and whether it answers.
     """
-    gold = " ".join(words(example.answer))
     lines = [candidate.line for candidate in split_candidates(example.passages)]
-    return [(shown, _fits(lines[i], gold)) for i, shown in judged(lines, similarities(example))]
+    shown = shortlist(len(lines), similarities(example))
+    return [(lines[i], fits(lines[i], example.answer)) for i in shown]
 
 
 def similarities(example: Example) -> list[float] | None:
@@ -45,10 +43,11 @@ def _embedder() -> Embedder:
     return Embedder()
 
 
-def _fits(sentence: str, gold: str) -> bool:
+def fits(sentence: str, answer: str) -> bool:
+    """Whether a sentence contains the right quote, or lies in it, or shares most of its words."""
+    gold, said = " ".join(words(answer)), " ".join(words(sentence))
     if not gold:
         return False
-    said = " ".join(words(sentence))
     if f" {gold} " in f" {said} " or f" {said} " in f" {gold} ":
         return True
     wanted, given = set(gold.split()), set(said.split())

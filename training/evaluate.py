@@ -18,7 +18,7 @@ from interns.intern import Profile
 from interns.prompt import baseline_messages, task_messages
 from interns.runtime.port import Runtime
 from interns.skill import Skill
-from training import exams
+from training import exams, quotes
 from training.candidates import labelled_candidates
 from training.evaluation import Exam
 from training.example import Example
@@ -51,7 +51,7 @@ class Examiner:
     report: Report
 
     def calibrate(self, profile: Profile, validation: Sequence[Example]) -> Profile:
-        """Fit what a profile holds besides the adapter: temperature or threshold.
+        """Fit what a profile holds besides the adapter: temperature, or blend and threshold.
 
         Args:
             profile: As trained.
@@ -73,11 +73,18 @@ class Examiner:
         sample = list(rows)
         if len(rows) > self.recipe.baseline_rows:
             sample = random.Random(self.recipe.seed).sample(sample, self.recipe.baseline_rows)
-        base = self._baseline(profile)
+        base, control = self._baseline(profile), None
         if profile.skill is Skill.ANSWER:
             base = replace(base, profile=self._calibrated(base, validation))
+            control = quotes.similarity_alone(profile, rows, self._calibration(validation))
         baseline = self._sit("base and prompt", base, sample)
         details = dict(intern.details)
+        if control is not None:
+            details["similarity_alone"] = {
+                "score": control.score,
+                "interval": list(control.interval),
+                **control.details,
+            }
         if profile.skill is Skill.CLASSIFY:
             strange = replace(self.intern(profile), charter=Charter(STRANGE_MISSION))
             marks = self._sit("another mission", strange, rows[:60])
@@ -122,8 +129,11 @@ class Examiner:
         profile = candidate.profile
         if profile.skill not in {Skill.CLASSIFY, Skill.ANSWER}:
             return profile
-        rows = validation[: self.recipe.validation_rows]
+        rows = self._calibration(validation)
         return exams.calibrated(profile, self._sit("calibration", candidate, rows), rows)
+
+    def _calibration(self, validation: Sequence[Example]) -> Sequence[Example]:
+        return validation[: self.recipe.validation_rows]
 
     def _sit(self, what: str, candidate: Candidate, rows: Sequence[Example]) -> Marks:
         def report(done: int, total: int) -> None:

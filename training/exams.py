@@ -6,19 +6,18 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
 from interns.adapter import Adapter
-from interns.answering import Answer, choose_span
+from interns.answering import Judge, Weighed
 from interns.charter import Charter
 from interns.completion import CompletionRequest, Constraint, JsonSchema, Message
-from interns.intern import Profile
+from interns.intern import Blend, Profile
 from interns.runtime.port import Runtime
 from interns.skill import Skill
-from training import metrics
+from training import metrics, quotes
 from training.candidates import similarities
 from training.example import Example
 
@@ -65,7 +64,7 @@ class Marks:
         interval: 95 % interval of it.
         ece: Expected calibration error, None where nothing is calibrated.
         details: Further figures.
-        raw: What `calibrated` needs: label log-probabilities or answers.
+        raw: What `calibrated` needs: label log-probabilities or judged candidates.
     """
 
     metric: str
@@ -99,14 +98,14 @@ def sit(candidate: Candidate, rows: Sequence[Example], step: Step) -> Marks:
 
 
 def calibrated(profile: Profile, marks: Marks, rows: Sequence[Example]) -> Profile:
-    """Fit the temperature of label probabilities, or the threshold of quotes."""
+    """Fit the temperature of label probabilities, or what quotes are chosen by."""
     if not rows:
         return profile
     if profile.skill is Skill.CLASSIFY:
         gold = [profile.labels.index(row.answer) for row in rows]
         return replace(profile, temperature=metrics.fit_temperature(marks.raw, gold))
     if profile.skill is Skill.ANSWER:
-        return replace(profile, threshold=_best_threshold(marks.raw, rows))
+        return quotes.fitted(profile, marks.raw, rows)
     return profile
 
 
@@ -163,30 +162,12 @@ def _extract(candidate: Candidate, rows: Sequence[Example], step: Step) -> Marks
 
 
 def _answer(candidate: Candidate, rows: Sequence[Example], step: Step) -> Marks:
-    answers = []
+    weighed = []
     for done, row in enumerate(rows, start=1):
-        answers.append(_quote(candidate, row))
+        weighed.append(_weigh(candidate, row))
         step(done, len(rows))
-    threshold = candidate.profile.threshold
-    scores = [
-        _quote_score(row, answer, threshold) for row, answer in zip(rows, answers, strict=True)
-    ]
-    asked = [bool(row.answer) for row in rows]
-    answerable = [s for s, there in zip(scores, asked, strict=True) if there]
-    unanswerable = [s for s, there in zip(scores, asked, strict=True) if not there]
-    return Marks(
-        "quote_f1",
-        sum(scores) / max(1, len(scores)),
-        metrics.bootstrap_interval(scores),
-        details={
-            "answerable": len(answerable),
-            "quote_f1_answerable": sum(answerable) / max(1, len(answerable)),
-            "unanswerable": len(unanswerable),
-            "abstained_when_unanswerable": sum(unanswerable) / max(1, len(unanswerable)),
-            "threshold": threshold,
-        },
-        raw=answers,
-    )
+    marks = quotes.mark(weighed, rows, candidate.profile)
+    return Marks("quote_f1", marks.score, marks.interval, details=marks.details, raw=weighed)
 
 
 def _write(candidate: Candidate, rows: Sequence[Example], step: Step) -> Marks:
@@ -233,39 +214,17 @@ def _complete_all(
     return answers
 
 
-def _quote(candidate: Candidate, row: Example) -> Answer:
-    """The best sentence whatever its score; the threshold is applied when marking."""
-    profile = replace(candidate.profile, threshold=-1.0)
-    if candidate.adapter is None:  # the base is told what the intern has learned
-        profile = replace(profile, role=f"{profile.role} {_JUDGE}")
-    return choose_span(
-        candidate.runtime,
-        profile,
-        candidate.adapter,
-        row.text,
-        row.passages,
-        candidate.charter,
-        similarities(row),
-    )
-
-
-def _quote_score(row: Example, answer: Answer, threshold: float) -> float:
-    said = bool(answer.quote) and answer.score >= threshold
-    if not row.answer or not said:
-        return float(not row.answer and not said)
-    return metrics.token_f1(row.answer, answer.quote)
-
-
-def _best_threshold(answers: Sequence[Answer], rows: Sequence[Example]) -> float:
-    """The threshold with the best mean score; the middle of the best range."""
-    scores = sorted({answer.score for answer in answers})
-    cuts = [0.0, *((a + b) / 2 for a, b in pairwise(scores))]
-    means = [
-        sum(_quote_score(row, a, cut) for row, a in zip(rows, answers, strict=True)) for cut in cuts
-    ]
-    best = max(means)
-    good = [cut for cut, mean in zip(cuts, means, strict=True) if mean >= best - 1e-9]
-    return round(good[len(good) // 2], 6)
+def _weigh(candidate: Candidate, row: Example) -> list[Weighed]:
+    """Judge the candidates of a row; the base has its judgement only, as a prompt alone would."""
+    profile = candidate.profile
+    if candidate.adapter is None:
+        role = f"{profile.role} {_JUDGE}"  # the base is told what the intern has learned
+        profile = replace(profile, role=role, blend=Blend())
+    judge = Judge(candidate.runtime, profile, candidate.adapter, candidate.charter)
+    weighed = judge.weigh(row.text, row.passages, similarities(row))
+    if candidate.adapter is None:
+        return [replace(each, similarity=0.0) for each in weighed]
+    return weighed
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -43,9 +43,11 @@ def exam_sentence(exam: Exam) -> str:
     """The result in one line, as people read it."""
     low, high = exam.interval
     verdict = "passed" if exam.passed else "failed"
+    control = exam.details.get("similarity_alone")
+    alone = f", similarity alone {control['score']:.3f}" if control else ""
     return (
         f"{verdict}: {exam.metric} {exam.score:.3f} (95 % {low:.3f}–{high:.3f}) on {exam.examples} "
-        f"held-out rows; base+prompt {exam.baseline:.3f}"
+        f"held-out rows; base+prompt {exam.baseline:.3f}{alone}"
     )
 
 
@@ -116,6 +118,7 @@ def _details(exam: Exam) -> list[str]:
     for name, value in exam.details.items():
         if isinstance(value, int | float):
             lines.append(f"- {name.replace('_', ' ')}: {value:.3g}")
+    lines += _control(exam)
     labels: Mapping[str, Mapping[str, float]] = exam.details.get("labels", {})
     if labels:
         lines += ["", "| label | examples | precision | recall | F1 |", "|---|---|---|---|---|"]
@@ -131,6 +134,19 @@ def _details(exam: Exam) -> list[str]:
     fields: Mapping[str, float] = exam.details.get("fields", {})
     lines += [f"- field {name}: {share:.0%} right" for name, share in fields.items()]
     return [*lines, ""] if lines else []
+
+
+def _control(exam: Exam) -> list[str]:
+    control: Mapping[str, Any] | None = exam.details.get("similarity_alone")
+    if control is None:
+        return []
+    low, high = control["interval"]
+    verdict = "adds to it" if exam.score > high else "is not clearly better than it"
+    return [
+        "",
+        f"Control without a language model, quoting the most similar sentence above a threshold: "
+        f"{control['score']:.3f} (95 % {low:.3f}–{high:.3f}) on the same rows. The intern {verdict}.",
+    ]
 
 
 def _recipe(recipe: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from interns.base_model import BaseModelRef
 from interns.bases import current_base, starter, torch_folder
 from interns.charter import Charter
 from interns.errors import GateNotMet, InternsError
-from interns.intern import Profile
+from interns.intern import Blend, Profile
 from interns.manifest import sha256_of
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
@@ -173,11 +173,15 @@ class Workshop:
         self._done("export", text, {"sha256": adapter.sha256, "bytes": size})
 
     def calibrate(self, engine: LlamaEngine) -> None:
-        """Fit the temperature of label probabilities or the threshold of quotes."""
+        """Fit the temperature of label probabilities, or what quotes are chosen by."""
         if self._skip("calibrate"):
             return
         profile = self._examiner(engine, "exam").calibrate(self.profile, self.splits.validation)
-        values = {"temperature": profile.temperature, "threshold": profile.threshold}
+        values = {
+            "temperature": profile.temperature,
+            "threshold": profile.threshold,
+            "blend": dataclasses.asdict(profile.blend),
+        }
         self.run.mark("calibrate", values)
 
     def verify(self, engine: LlamaEngine) -> None:
@@ -299,7 +303,8 @@ class Workshop:
         return Adapter(path, sha256_of(path), self.base.sha256)
 
     def _calibrated(self) -> Profile:
-        return dataclasses.replace(self.profile, **self._mark("calibrate"))
+        values = dict(self._mark("calibrate"))
+        return dataclasses.replace(self.profile, **values | {"blend": Blend(**values["blend"])})
 
     def _examiner(self, engine: LlamaEngine, step: str) -> Examiner:
         def report(what: str, done: int, total: int) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from interns.adapter import Adapter
-from interns.answering import JUDGED, choose_span, judged, split_candidates
+from interns.answering import JUDGED, Judge, Weighed, choose, shortlist, split_candidates
 from interns.charter import Charter
 from interns.completion import ChoiceScores, Completion, CompletionRequest, Delta, Message
 from interns.errors import InvalidInput
-from interns.intern import Profile
+from interns.intern import Blend, Profile
 from interns.skill import Skill
 
 GUIDE = Profile("guide", Skill.ANSWER, "Judge passages.", threshold=0.5)
@@ -101,52 +102,67 @@ def test_long_sentences_are_cut_when_they_exceed_the_limit() -> None:
     assert max(map(len, texts)) <= 400
 
 
+def _judge(word: str, profile: Profile = GUIDE) -> Judge:
+    return Judge(WordJudge(word), profile, None, Charter())
+
+
 def test_the_judged_sentence_is_quoted_when_it_is_above_the_threshold() -> None:
-    answer = choose_span(
-        WordJudge("closes"), GUIDE, None, "When does it close?", PASSAGES, Charter()
-    )
+    answer = _judge("closes").answer("When does it close?", PASSAGES)
     assert answer.quote == "It closes at five."
     assert PASSAGES[answer.n - 1][answer.start : answer.end] == answer.quote
     assert answer.score == pytest.approx(0.9)
 
 
 def test_nothing_is_quoted_when_no_sentence_reaches_the_threshold() -> None:
-    answer = choose_span(WordJudge("dogs"), GUIDE, None, "And dogs?", PASSAGES, Charter())
+    answer = _judge("dogs").answer("And dogs?", PASSAGES)
     assert answer.quote == ""
     assert answer.score == pytest.approx(0.1)
 
 
 def test_nothing_is_quoted_when_there_are_no_passages() -> None:
-    answer = choose_span(WordJudge("x"), GUIDE, None, "Anything?", (), Charter())
+    answer = _judge("x").answer("Anything?", ())
     assert (answer.quote, answer.n, answer.score) == ("", 0, 0.0)
 
 
-def test_only_the_most_similar_are_judged_when_a_prior_is_given() -> None:
+def test_only_the_most_similar_are_judged_when_similarities_are_known() -> None:
     passages = [" ".join(f"Sentence number {i} stands here." for i in range(40))]
     candidates = split_candidates(passages)
-    prior = [0.9 if "number 7 " in c.text else 0.1 for c in candidates]
-    judge = WordJudge("number 7 ")
-    answer = choose_span(judge, GUIDE, None, "Which?", passages, Charter(), prior)
-    assert len(judge.judged) < len(candidates)
+    similar = [0.9 if "number 7 " in c.text else 0.1 for c in candidates]
+    runtime = WordJudge("number 7 ")
+    answer = Judge(runtime, GUIDE, None, Charter()).answer("Which?", passages, similar)
+    assert len(runtime.judged) == JUDGED < len(candidates)
     assert answer.n == 1
     assert "number 7 " in passages[0][answer.start : answer.end]
 
 
-def test_a_wrong_number_of_priors_is_refused_when_choosing() -> None:
+def test_similarity_decides_when_the_blend_trusts_it_more_than_the_intern() -> None:
+    similar = [0.1, 0.2, 0.8]  # cats; the intern itself says yes to closing
+    trusting = replace(GUIDE, blend=Blend(judgement=0.1, similarity=9.0, bias=-4.0))
+    assert _judge("closes", trusting).answer("And cats?", PASSAGES, similar).n == 2
+    assert _judge("closes").answer("And cats?", PASSAGES, similar).n == 1
+
+
+def test_the_intern_is_not_asked_when_its_judgement_has_no_weight() -> None:
+    runtime = WordJudge("closes")
+    profile = replace(GUIDE, blend=Blend(judgement=0.0, similarity=9.0, bias=-4.0))
+    judge = Judge(runtime, profile, None, Charter())
+    answer = judge.answer("And cats?", PASSAGES, [0.1, 0.2, 0.8])
+    assert answer.quote == PASSAGES[1]
+    assert not runtime.judged
+
+
+def test_the_first_is_taken_when_scores_are_equal() -> None:
+    first, second = split_candidates(PASSAGES)[:2]
+    assert choose([Weighed(first, 1.0, 0.0), Weighed(second, 1.0, 0.0)], GUIDE).start == first.start
+
+
+def test_a_wrong_number_of_similarities_is_refused_when_judging() -> None:
     with pytest.raises(InvalidInput, match="3 candidates"):
-        choose_span(WordJudge("x"), GUIDE, None, "Which?", PASSAGES, Charter(), [0.5])
+        _judge("x").answer("Which?", PASSAGES, [0.5])
 
 
-def test_the_intern_is_told_how_similar_a_sentence_is() -> None:
-    shown = judged(["a", "b", "c"], [0.1, 0.87, -0.4])
-    assert shown == [
-        (1, "b\nRank: 1 Match: 8"),
-        (0, "a\nRank: 2 Match: 1"),
-        (2, "c\nRank: 3 Match: 0"),
-    ]
-    assert judged(["a", "b"], None) == [(0, "a"), (1, "b")]
-
-
-def test_only_the_most_similar_sentences_are_judged() -> None:
+def test_the_most_similar_come_first_when_sentences_are_listed() -> None:
+    assert shortlist(3, [0.1, 0.87, -0.4]) == [1, 0, 2]
+    assert shortlist(2, None) == [0, 1]
     similar = [i / 100 for i in range(50)]
-    assert [i for i, _ in judged(["x"] * 50, similar)] == list(range(49, 49 - JUDGED, -1))
+    assert shortlist(50, similar) == list(range(49, 49 - JUDGED, -1))

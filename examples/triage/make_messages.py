@@ -1,8 +1,7 @@
 """Write ``messages.csv``: messages to a small online shop, sorted into eight queues.
 
-Deterministic: the same seed writes the same bytes. The messages come from the phrases of two
-TOML files and from ``written.csv``, 208 messages written by hand. ``exam.csv``, 208 others written
-by hand, has no part in this.
+Deterministic: the same seed writes the same bytes. ``exam.csv`` beside it is written by hand and
+has no part in this.
 
 Run: ``python examples/triage/make_messages.py``
 """
@@ -135,24 +134,14 @@ def message(core: str, queue: str, phrases: Mapping[str, Any], rng: random.Rando
     return text
 
 
-def read_written() -> dict[str, list[str]]:
-    """Return the messages of ``written.csv`` by queue."""
-    texts: dict[str, list[str]] = {queue: [] for queue in QUEUES}
-    with (HERE / "written.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            texts[row["queue"]].append(row["text"])
-    return texts
-
-
 def make_rows(seed: int = 11) -> list[tuple[str, str]]:
     """Return (text, queue) rows, shuffled, all texts different."""
     rng = random.Random(seed)
     phrases = tomllib.loads((HERE / "phrases.toml").read_text("utf-8"))
     more = tomllib.loads((HERE / "phrases_more.toml").read_text("utf-8"))
-    written = read_written()
     rows: dict[str, str] = {}
     for queue in QUEUES:
-        cores: list[str] = [*phrases[queue]["core"], *more[queue]["core"], *written[queue]]
+        cores: list[str] = [*phrases[queue]["core"], *more[queue]["core"]]
         made = tried = 0
         while made < PER_QUEUE:
             # By tries, not by rows: a core with few forms must not be asked for ever.

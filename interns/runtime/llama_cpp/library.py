@@ -97,6 +97,10 @@ class Model:
         self._lock = threading.Lock()
         params = api.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
+        # On processors with AMX, llama.cpp's tile code crashes when a compiler drops its tile
+        # configuration as a dead store (GCC 12 does; llama.cpp #20824, #26954). Weights that are
+        # not repacked never reach that code.
+        params.use_extra_bufts = "AMX_INT8 = 1" not in backend_description()
         _messages.clear()
         self.pointer = api.llama_model_load_from_file(os.fsencode(path), params)
         if not self.pointer:

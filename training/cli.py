@@ -70,13 +70,14 @@ def _run(folder: Path) -> dict[str, Any]:
 def _plan(folder: Path) -> dict[str, Any]:
     from training.artifacts import RunFolder
     from training.estimate import estimate
-    from training.gather import gather
+    from training.gather import check_targets, gather
     from training.request import parse_request
     from training.steps import find_base
 
     request = parse_request(RunFolder(folder).request())
     base = find_base(request)
     found = gather(request)
+    check_targets(found.recipe, base)
     return {
         "name": request.name,
         "skill": found.skill,

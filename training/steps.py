@@ -28,7 +28,7 @@ from training.evaluate import Examiner
 from training.evaluation import Exam, Verification
 from training.export import export_adapter
 from training.folder import VersionParts, write_version
-from training.gather import answer_tokens, gather
+from training.gather import answer_tokens, check_targets, gather
 from training.recipe import Recipe, make_recipe
 from training.report import exam_sentence, verification_sentence
 from training.request import Request, parse_request
@@ -97,6 +97,7 @@ class Workshop:
             return
         self.run.emit("ingest", "start", f"Reading {self.request.data.name}.")
         found = gather(self.request)
+        check_targets(found.recipe, self.base)
         report = found.splits.report
         self.run.emit("ingest", "report", found.sentence, report)
         self.run.emit("ingest", "done", f"{report['usable']} usable rows of {report['rows']}.")

@@ -66,6 +66,7 @@ class Version:
         dataset: Content of ``dataset.json``.
         created_at: When it was registered, UTC.
         current: Whether it is in office.
+        base_name: What the base it was trained on was called; the adapter has its hash.
     """
 
     number: int
@@ -77,6 +78,7 @@ class Version:
     dataset: Mapping[str, Any]
     created_at: datetime
     current: bool = False
+    base_name: str = ""
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,50 @@ class OfficeClient:
         )
 
     def bases(self) -> list[Json]:
-        """Return the bases that are here: name, sha256, bytes, path, in_use."""
+        """Return the bases that are here, then the recommended ones that are not.
+
+        Fields: here, name, sha256, bytes, path, in_use, verified, family, file_type, licence.
+        """
         return self._list("/api/bases")
+
+    def pull_base(
+        self,
+        source: str,
+        *,
+        name: str = "",
+        file_type: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> Iterator[Json]:
+        """Fetch, convert and check a base, telling how far it is; the last event is ``done``.
+
+        Close the iterator to stop; the same call goes on from there.
+
+        Args:
+            source: A recommended name, a hub repository, a folder or a GGUF file.
+            name: What to call it; empty makes one.
+            file_type: ``Q8_0``, ``Q4_K_M``, ``F16`` or ``F32``; empty is the default.
+            environment: The hub's settings, such as HF_TOKEN.
+        """
+        place = Path(source).expanduser()
+        body = {
+            "source": str(place.absolute()) if place.exists() else source,
+            "name": name,
+            "file_type": file_type,
+            "environment": dict(environment or {}),
+        }
+        return self._told("/api/bases/pull", body)
+
+    def verify_base(self, name: str = "") -> Iterator[Json]:
+        """Compare a base, the one in use by default, in llama.cpp and torch; ends with ``done``."""
+        return self._told("/api/bases/verify", {"name": name})
+
+    def use_base(self, name: str) -> Json:
+        """Serve and train with another base from now on; return it.
+
+        Raises:
+            GateNotMet: It was not verified.
+        """
+        return self._post("/api/bases/use", {"name": name}, timeout=ENDLESS)
 
     def doctor(self) -> list[Json]:
         """Return findings of the office's side: check, status, found, fix."""
@@ -181,6 +223,14 @@ class OfficeClient:
                 schema, recipe, attribution.
         """
         return self._post("/api/runs", dict(request))
+
+    def teach(self, name: str, *, base: str) -> Json:
+        """Train an intern's next version on another base from its stored data; return the run.
+
+        Raises:
+            NotFound: Its data are gone or were never here.
+        """
+        return self._post(f"/api/interns/{name}/teach", {"base": base})
 
     def runs(self) -> list[Json]:
         """Return onboarding runs, newest first."""
@@ -357,6 +407,13 @@ class OfficeClient:
         if answer.is_error:
             raise _error(answer)
         return answer.json()
+
+    def _told(self, path: str, body: Json) -> Iterator[Json]:
+        """Stream events and raise the one that is an error."""
+        for event in self._stream("POST", path, body=body):
+            if event.get("event") == "error":
+                raise from_body(event)
+            yield event
 
     def _stream(
         self,

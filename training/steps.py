@@ -11,14 +11,13 @@ from typing import Any
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.bases import current_base, starter, torch_folder
+from interns.bases import base_named, torch_folder
 from interns.charter import Charter
 from interns.errors import GateNotMet, InternsError
 from interns.intern import Profile
 from interns.manifest import sha256_of
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from interns.settings import Settings
 from interns.skill import Skill
 from training.artifacts import RunFolder, read_json
 from training.dataset import Splits, load_splits
@@ -315,9 +314,4 @@ def find_base(request: Request) -> BaseModelRef:
     Raises:
         NotFound: It is not here.
     """
-    if request.base == "starter":
-        return starter()
-    paths = Paths(request.home)
-    settings = Settings.load(paths)
-    chosen = settings.base.model_copy(update={"name": request.base})
-    return current_base(settings.model_copy(update={"base": chosen}), paths)
+    return base_named(request.base, Paths(request.home))

@@ -94,8 +94,10 @@ def test_base_from_the_hub_is_used_and_interns_of_the_old_one_wait(
         assert ask(office, "Where is my parcel?", "triage")[-1]["event"] == "done"
         events = pull(office, "some/Wide-Base", environment=hub.environment)
         steps = [event.get("step") for event in events]
-        assert ["look up", "convert", "verify"] == [
-            one for one in dict.fromkeys(steps) if one in {"look up", "convert", "verify"}
+        assert [one for one in dict.fromkeys(steps) if one in {"look up", "convert", "verify"}] == [
+            "look up",
+            "convert",
+            "verify",
         ]
         weights = [start for name, start, _ in hub.asked if name == "model.safetensors"]
         assert weights[0] == 0

@@ -28,9 +28,10 @@ from interns.errors import (
 
 _WANTED = (
     *("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    "tokenizer.model",
     *("model.safetensors", "model-*-of-*.safetensors", "LICENSE*"),
 )
-_NEEDED = ("config.json", "tokenizer.json", "tokenizer_config.json")
+_NEEDED = ("config.json", "tokenizer_config.json")
 _CHUNK = 1 << 20
 
 Report = Callable[[str, int, int], None]
@@ -87,6 +88,8 @@ def look_up(name: str, revision: str = "") -> Repository:
     ]
     names = {file.name for file in found}
     missing = [need for need in _NEEDED if need not in names]
+    if not names & {"tokenizer.json", "tokenizer.model"}:
+        missing.append("tokenizer.json")
     if missing or not any(each.endswith(".safetensors") for each in names):
         raise Incompatible(
             f"{name} holds no {missing[0] if missing else 'safetensors weights'}.",

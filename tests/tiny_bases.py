@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from interns.bases import starter
-from interns.gguf.tokenizer_json import merges_of_scores
+from interns.gguf.sentencepiece_model import merges_of_scores
 
 BYTE_ROWS = 6144  # the starter's tokenizer
 TEMPLATE = (

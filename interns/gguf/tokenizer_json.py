@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gguf.constants import TokenType
 
-from interns.errors import BrokenFile, Incompatible
+from interns.errors import BrokenFile, Incompatible, InternsError
 from interns.gguf.reader import GgufFile
+from interns.gguf.sentencepiece_model import SPACE, merges_of_scores, tokenizer_of_sentencepiece
 from interns.gguf.writing import whole_file
 
 Json = dict[str, Any]
 
-SPACE = "▁"  # how SentencePiece writes a space
 PREFIXED, PLAIN = "prefixed", "plain"  # whether a text starts with a space of its own
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -38,7 +38,7 @@ _PREPEND = {"type": "Prepend", "prepend": SPACE}
 
 
 def read_tokenizer(folder: Path) -> Json:
-    """Read a folder's ``tokenizer.json`` as llama.cpp will understand it.
+    """Read a folder's ``tokenizer.json``, or ``tokenizer.model``, as llama.cpp will understand it.
 
     Normalisation to NFC is left out, because llama.cpp has none. A SentencePiece tokenizer that
     puts a space before the first word only puts none, because every prompt starts with a token.
@@ -47,10 +47,16 @@ def read_tokenizer(folder: Path) -> Json:
         BrokenFile: It is missing or damaged.
         Incompatible: llama.cpp cannot represent it.
     """
+    path = folder / "tokenizer.json"
     try:
-        data: Json = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        if path.exists() or not (folder / "tokenizer.model").exists():
+            data: Json = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            data = tokenizer_of_sentencepiece(folder)
         model = data["model"]
         vocab = model["vocab"]
+    except InternsError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BrokenFile(
             f"{folder.name} has no readable tokenizer.json.", "Add the tokenizer of the base."
@@ -194,16 +200,6 @@ def tokenizer_of_gguf(file: GgufFile) -> Json:
     }
 
 
-def merges_of_scores(scored: Mapping[str, float]) -> list[list[str]]:
-    """Merges, best first, of a SentencePiece vocabulary: all pairs that make a token.
-
-    Args:
-        scored: Score of every token that may be merged or be the result.
-    """
-    best_first = sorted(scored, key=lambda token: -scored[token])
-    return [[left, right] for token in best_first for left, right in _halves(token, scored)]
-
-
 def _settle_added(data: Json) -> None:
     """Let added tokens be found as llama.cpp finds them."""
     added = data.get("added_tokens") or []
@@ -213,12 +209,6 @@ def _settle_added(data: Json) -> None:
         item["single_word"] = item["lstrip"] = False
         item["rstrip"] = swallows and item["content"] not in _PHI3_KEEPS
         item["normalized"] = bool(item.get("normalized")) and not item.get("special")
-
-
-def _halves(token: str, known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for cut in range(1, len(token)):
-        if token[:cut] in known and token[cut:] in known:
-            yield token[:cut], token[cut:]
 
 
 def _scored(file: GgufFile, vocab: Mapping[str, int]) -> dict[str, float]:

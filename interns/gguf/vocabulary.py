@@ -10,8 +10,8 @@ from gguf import GGUFWriter
 from gguf.constants import TokenType
 
 from interns.errors import Incompatible
+from interns.gguf.sentencepiece_model import SPACE
 from interns.gguf.tokenizer_json import (
-    SPACE,
     SPLITS,
     has_space_prefix,
     is_byte_level,

@@ -97,15 +97,15 @@ def parse_source(text: str) -> BaseSource:
 
     Args:
         text: A recommended name, ``owner/name`` or ``owner/name@revision`` on the hub, a folder
-            with safetensors, or a GGUF file. Paths of this machine win.
+            with safetensors, or a GGUF file. Absolute paths of this machine win.
 
     Raises:
         InvalidInput: It is none of these; the nearest recommended name is given.
     """
     path = Path(text).expanduser()
-    if path.is_dir():
+    if path.is_absolute() and path.is_dir():
         return BaseSource("folder", str(path.absolute()))
-    if path.is_file():
+    if path.is_absolute() and path.is_file():
         return BaseSource("gguf", str(path.absolute()))
     for one in recommended():
         if text.lower() in {one.name, one.repository.lower()}:

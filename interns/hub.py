@@ -84,7 +84,7 @@ def look_up(name: str, revision: str = "") -> Repository:
     found = [
         HubFile(one.rfilename, int(one.size or 0), _lfs(one), str(one.blob_id or ""))
         for one in info.siblings or ()
-        if any(fnmatch(one.rfilename, pattern) for pattern in _WANTED)
+        if "/" not in one.rfilename and any(fnmatch(one.rfilename, each) for each in _WANTED)
     ]
     names = {file.name for file in found}
     missing = [need for need in _NEEDED if need not in names]
@@ -113,8 +113,9 @@ def download(repository: Repository, folder: Path, report: Report) -> None:
         NoSpace: The disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.part"):  # of another commit, whose bytes are others
-        if not any(old.name == _part(folder, file).name for file in repository.files):
+    ours = {name for file in repository.files for name in (file.name, _part(folder, file).name)}
+    for old in folder.iterdir():  # of another commit
+        if old.name not in ours:
             old.unlink()
     done = 0
     for file in repository.files:

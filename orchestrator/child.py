@@ -182,11 +182,11 @@ def _lines(process: subprocess.Popen[bytes], cancel: threading.Event) -> Iterato
 
     threading.Thread(target=read, name="child-output", daemon=True).start()
     while True:
+        if cancel.is_set():
+            raise Unavailable("Stopped.", "The same command goes on from there.")
         try:
             line = arrived.get(timeout=CANCEL_S)
         except queue.Empty:
-            if cancel.is_set():
-                raise Unavailable("Stopped.", "The same command goes on from there.") from None
             continue
         if line is None:
             return

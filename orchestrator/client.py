@@ -19,6 +19,7 @@ import httpx
 
 from interns.errors import InternsError, Unavailable
 from interns.paths import Paths
+from orchestrator.client_bases import BaseCalls
 from orchestrator.errors import from_body
 from orchestrator.launch import Address, find_daemon, loopback, start_daemon
 
@@ -29,7 +30,7 @@ ENDLESS = httpx.Timeout(None, connect=5.0)
 POLL_S = 0.1
 
 
-class OfficeClient:
+class OfficeClient(BaseCalls):
     """One connection to one office; use it as a context manager or call `close`.
 
     Every method raises the `interns.errors` class the daemon answered with, or `Unavailable` when
@@ -109,52 +110,6 @@ class OfficeClient:
             f"End it with `kill {self.address.pid}`.",
         )
 
-    def bases(self) -> list[Json]:
-        """Return the bases that are here, then the recommended ones that are not.
-
-        Fields: here, name, sha256, bytes, path, in_use, verified, family, file_type, licence.
-        """
-        return self._list("/api/bases")
-
-    def pull_base(
-        self,
-        source: str,
-        *,
-        name: str = "",
-        file_type: str = "",
-        environment: Mapping[str, str] | None = None,
-    ) -> Iterator[Json]:
-        """Fetch, convert and check a base, telling how far it is; the last event is ``done``.
-
-        Close the iterator to stop; the same call goes on from there.
-
-        Args:
-            source: A recommended name, a hub repository, a folder or a GGUF file.
-            name: What to call it; empty makes one.
-            file_type: ``Q8_0``, ``Q4_K_M``, ``F16`` or ``F32``; empty is the default.
-            environment: The hub's settings, such as HF_TOKEN.
-        """
-        place = Path(source).expanduser()
-        body = {
-            "source": str(place.absolute()) if place.exists() else source,
-            "name": name,
-            "file_type": file_type,
-            "environment": dict(environment or {}),
-        }
-        return self._told("/api/bases/pull", body)
-
-    def verify_base(self, name: str = "") -> Iterator[Json]:
-        """Compare a base, the one in use by default, in llama.cpp and torch; ends with ``done``."""
-        return self._told("/api/bases/verify", {"name": name})
-
-    def use_base(self, name: str) -> Json:
-        """Serve and train with another base from now on; return it.
-
-        Raises:
-            GateNotMet: It was not verified.
-        """
-        return self._post("/api/bases/use", {"name": name}, timeout=ENDLESS)
-
     def doctor(self) -> list[Json]:
         """Return findings of the office's side: check, status, found, fix."""
         return self._list("/api/doctor")
@@ -223,14 +178,6 @@ class OfficeClient:
                 schema, recipe, attribution.
         """
         return self._post("/api/runs", dict(request))
-
-    def teach(self, name: str, *, base: str) -> Json:
-        """Train an intern's next version on another base from its stored data; return the run.
-
-        Raises:
-            NotFound: Its data are gone or were never here.
-        """
-        return self._post(f"/api/interns/{name}/teach", {"base": base})
 
     def runs(self) -> list[Json]:
         """Return onboarding runs, newest first."""
@@ -407,13 +354,6 @@ class OfficeClient:
         if answer.is_error:
             raise _error(answer)
         return answer.json()
-
-    def _told(self, path: str, body: Json) -> Iterator[Json]:
-        """Stream events and raise the one that is an error."""
-        for event in self._stream("POST", path, body=body):
-            if event.get("event") == "error":
-                raise from_body(event)
-            yield event
 
     def _stream(
         self,

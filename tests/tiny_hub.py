@@ -122,7 +122,8 @@ class TinyHub:
         large = len(content) >= LARGE and to.command == "GET"
         breaks = large and repository.broken_off and repository.broken_off[0] < len(content)
         stop = repository.broken_off.pop(0) if breaks else None
-        hold = repository.held_after if large else None
+        held = large and repository.held_after is not None
+        hold = max(0, repository.held_after - start) if held else None
         status = 206 if wanted else 200
         self._answer(to, status, content[start:], headers, stop=stop, hold=hold)
 

@@ -67,8 +67,8 @@ def write_base_gguf(
     hf_folder: Path,
     out: Path,
     file_type: str = "Q8_0",
-    *,
     name: str = "",
+    *,
     template: str = "",
     report: Callable[[int, int], None] | None = None,
 ) -> None:

@@ -24,6 +24,7 @@ from interns.gguf.families import FAMILIES
 from interns.gguf.reader import read_gguf
 from orchestrator.chat import chat
 from orchestrator.errors import from_body
+from tests.orchestrator.waiting import until
 from tests.tiny_bases import write_tiny_base
 from tests.tiny_hub import TinyHub
 
@@ -70,7 +71,7 @@ def ask(office, text, name):
 def untouched(office, office_home):
     """The base in use is what it was, and nothing half-made can be mistaken for a base."""
     here = [one["name"] for one in office.bases.list() if one["here"]]
-    return office.desk.base == starter() and here == ["starter"]
+    return (office.desk.base, here) == (starter(), ["starter"])
 
 
 def test_recommended_bases_are_of_families_that_can_be_served():
@@ -142,11 +143,14 @@ def test_stopped_download_goes_on_where_it_was(office_home, open_office, hub, tm
         events = office.bases.pull(
             "some/wide", name="", file_type="", environment=hub.environment, cancel=cancel
         )
-        seen = []
-        for event in events:
-            seen.append(event)
-            if event.get("bytes", 0) > 10 << 20:
-                cancel.set()
+        parts = office_home.bases / ".pulling" / "wide" / "source"
+
+        def stop_on_the_way():
+            until(lambda: [p for p in parts.glob("*.part") if p.stat().st_size >= 10 << 20], 60)
+            cancel.set()
+
+        threading.Thread(target=stop_on_the_way, daemon=True).start()
+        seen = list(events)
         assert seen[-1]["code"] == "unavailable"
         assert "goes on" in seen[-1]["fix"]
         assert untouched(office, office_home)

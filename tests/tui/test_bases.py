@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from tests.tiny_bases import write_tiny_base
@@ -58,6 +59,11 @@ def test_stopped_pull_goes_on_and_the_base_is_put_to_work(office, paths, hub, tm
         out, told = stopped.communicate(timeout=30)
     assert (stopped.returncode, out) == (130, "")
     assert "goes on where it stopped" in told
+    daemon = psutil.Process(office.status()["pid"])
+    eventually(
+        lambda: not any("pull-base" in child.cmdline() for child in daemon.children()),
+        "the office let go of the pull",
+    )
     hub.release.set()
     eventually(lambda: "wide" not in (b["name"] for b in office.bases()), "nothing half-made")
 

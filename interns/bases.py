@@ -7,6 +7,7 @@ into a Hugging Face folder that is cached by the GGUF's hash and checked before 
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from interns.paths import Paths
 from interns.settings import Settings
 
 STARTER = Path(__file__).with_name("starter")
+FACTS = "base.json"
+VERIFICATION = "verification.json"
 
 
 def starter() -> BaseModelRef:
@@ -34,40 +37,85 @@ def starter() -> BaseModelRef:
     return BaseModelRef("starter", gguf, _hash(gguf, gguf.stat().st_mtime_ns), STARTER)
 
 
+def base_named(name: str, paths: Paths) -> BaseModelRef:
+    """Return a base that is here.
+
+    Raises:
+        NotFound: There is none of that name.
+        BrokenFile: The embedded one is missing.
+    """
+    if name == "starter":
+        return starter()
+    folder = paths.bases / name
+    gguf = folder / "base.gguf"
+    if not gguf.is_file() or Path(name).name != name:
+        raise NotFound(
+            f"No base is called {name!r} in {paths.bases}.",
+            "Use `interns config set base.name starter`, or see `interns bases list`.",
+        )
+    facts, size = base_facts(folder), gguf.stat()
+    known = facts.get("sha256") if facts.get("bytes") == size.st_size else None
+    # The engine hashes the file anew before it loads it.
+    return BaseModelRef(name, gguf, known or _hash(gguf, size.st_mtime_ns), folder)
+
+
 def current_base(settings: Settings, paths: Paths) -> BaseModelRef:
     """Return the base the office uses.
 
     Raises:
         NotFound: The configured base is not here.
     """
-    if settings.base.name == "starter":
-        return starter()
-    folder = paths.bases / settings.base.name
-    gguf = folder / "base.gguf"
-    if not gguf.is_file():
-        raise NotFound(
-            f"No base is called {settings.base.name!r} in {paths.bases}.",
-            "Use `interns config set base.name starter`, or see `interns bases list`.",
-        )
-    return BaseModelRef(settings.base.name, gguf, _hash(gguf, gguf.stat().st_mtime_ns), folder)
+    return base_named(settings.base.name, paths)
+
+
+def bases_here(paths: Paths) -> list[BaseModelRef]:
+    """Return every base that is here, the starter first."""
+    folders = sorted(paths.bases.glob("*/base.gguf")) if paths.bases.is_dir() else []
+    return [starter(), *(base_named(file.parent.name, paths) for file in folders)]
 
 
 def list_bases(settings: Settings, paths: Paths) -> list[dict[str, Any]]:
-    """Return every base that is here: name, hash, size in bytes, and whether it is in use."""
-    folders = sorted(paths.bases.glob("*/base.gguf")) if paths.bases.is_dir() else []
-    found = [starter()] + [
-        BaseModelRef(f.parent.name, f, _hash(f, f.stat().st_mtime_ns), f.parent) for f in folders
-    ]
+    """Return every base that is here.
+
+    Returns:
+        For each: ``name``, ``sha256``, ``bytes``, ``path``, ``in_use``, ``verified``, and what was
+        written down when it was pulled (family, file_type, licence, source, template).
+    """
     return [
         {
+            **base_facts(base.gguf.parent),
             "name": base.name,
             "sha256": base.sha256,
             "bytes": base.gguf.stat().st_size,
             "path": str(base.gguf),
             "in_use": base.name == settings.base.name,
+            "verified": is_verified(base),
         }
-        for base in found
+        for base in bases_here(paths)
     ]
+
+
+def base_facts(folder: Path) -> dict[str, Any]:
+    """What was written down when a base was pulled; empty for one put there by hand."""
+    if folder == STARTER:
+        return {"family": "llama", "file_type": "Q8_0", "licence": "Apache-2.0"}
+    return _read_json(folder / FACTS)
+
+
+def is_verified(base: BaseModelRef) -> bool:
+    """Whether llama.cpp and torch were found to agree on exactly this file."""
+    if base.gguf.parent == STARTER:
+        return True  # checked before every release
+    found = _read_json(base.gguf.parent / VERIFICATION)
+    return bool(found.get("passed")) and found.get("sha256") == base.sha256
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def torch_folder(base: BaseModelRef, paths: Paths) -> Path:

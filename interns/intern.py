@@ -87,6 +87,7 @@ class Version:
         dataset: Content of ``dataset.json``.
         created_at: When it was registered, UTC.
         current: Whether it is in office.
+        base_name: What the base it was trained on was called; the adapter has its hash.
     """
 
     number: int
@@ -98,6 +99,7 @@ class Version:
     dataset: Mapping[str, Any]
     created_at: datetime
     current: bool = False
+    base_name: str = ""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class VersionFolder:
         folder: Where it lies.
         profile: What prompt and constraints need.
         adapter: The GGUF LoRA with its hash and its base's hash.
+        base_name: What that base was called.
         tokenizer_sha256: Hash of the base's ``tokenizer.json``.
         template_sha256: Hash of the chat template it was trained with.
         exam: Content of ``exam.json``.
@@ -45,6 +46,7 @@ class VersionFolder:
     folder: Path
     profile: Profile
     adapter: Adapter
+    base_name: str
     tokenizer_sha256: str
     template_sha256: str
     exam: Mapping[str, Any]
@@ -132,6 +134,7 @@ def read_version_folder(folder: Path) -> VersionFolder:
             folder=folder,
             profile=_profile(manifest),
             adapter=Adapter(adapter, sha256_of(adapter), base["sha256"]),
+            base_name=str(base.get("name", "")),
             tokenizer_sha256=base["tokenizer_sha256"],
             template_sha256=base["template_sha256"],
             exam=_json(folder / "exam.json"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -45,8 +46,12 @@ class ChatTemplate:
     @cached_property
     def _template(self) -> Template:
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            extensions=["jinja2.ext.loopcontrols"],
         )
+        environment.globals["raise_exception"] = _refuse
         try:
             return environment.from_string(self.source)
         except TemplateError as error:
@@ -56,21 +61,44 @@ class ChatTemplate:
         """Return the prompt text, control tokens included.
 
         Control tokens written by a person inside a message are made harmless, so that nobody can
-        end their own turn and speak as the system.
+        end their own turn and speak as the system. Where a template refuses system messages, as
+        Gemma's does, what they say begins the first turn.
         """
+        turns = [Message(m.role, _harmless(m.content)) for m in messages]
         try:
-            return self._template.render(
-                messages=[{"role": m.role, "content": _harmless(m.content)} for m in messages],
-                add_generation_prompt=add_generation_prompt,
-                bos_token=self.bos_token,
-                eos_token=self.eos_token,
-            )
+            return self._rendered(turns, add_generation_prompt=add_generation_prompt)
+        except TemplateError as error:
+            if len(turns) < 2 or turns[0].role != "system":
+                raise BrokenFile(f"The base's chat template failed: {error}.") from error
+        told = Message(turns[1].role, f"{turns[0].content}\n\n{turns[1].content}")
+        try:
+            return self._rendered([told, *turns[2:]], add_generation_prompt=add_generation_prompt)
         except TemplateError as error:
             raise BrokenFile(f"The base's chat template failed: {error}.") from error
 
+    def _rendered(self, turns: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        return self._template.render(
+            messages=[{"role": turn.role, "content": turn.content} for turn in turns],
+            add_generation_prompt=add_generation_prompt,
+            bos_token=self.bos_token,
+            eos_token=self.eos_token,
+        )
+
+
+# How control tokens of the supported families begin: <|…|>, <s>, <start_of_turn>, [INST] …
+_CONTROL = re.compile(
+    r"<(?=\|)"
+    r"|<(?=/?(?:s|bos|eos|pad|unk|mask|start_of_turn|end_of_turn|think|tool_call)>)"
+    r"|\[(?=/?(?:INST|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\])"
+)
+
 
 def _harmless(text: str) -> str:
-    return text.replace("<|", "< |").replace("\x00", "")
+    return _CONTROL.sub(lambda found: f"{found[0]} ", text).replace("\x00", "")
+
+
+def _refuse(why: str) -> None:
+    raise TemplateError(why)
 
 
 def task_messages(

@@ -49,7 +49,7 @@ class InternRegistry:
     Args:
         engine: The office's open database.
         paths: Where version folders are kept.
-        base: The base in use; versions of another base are refused.
+        base: The base in use; versions of another base are refused unless it is named.
     """
 
     def __init__(self, engine: Engine, paths: Paths, base: BaseModelRef) -> None:
@@ -57,11 +57,19 @@ class InternRegistry:
         self._paths = paths
         self._base = base
 
-    def register(self, folder: Path, *, source: str = "onboard") -> Version:
+    def register(
+        self, folder: Path, *, source: str = "onboard", base: BaseModelRef | None = None
+    ) -> Version:
         """Copy a finished version folder in and put it in office.
 
         The first version of an intern is on probation; a later one is kept beside the one in
         office until it is promoted. Registering the same adapter again returns what is there.
+
+        Args:
+            folder: The version folder.
+            source: Where it comes from.
+            base: The base it was trained on, when that is not the one in use: it is kept for the
+                day that base is.
 
         Raises:
             BrokenFile: The folder is unfinished or changed.
@@ -70,13 +78,14 @@ class InternRegistry:
         """
         found = read_version_folder(folder)
         name = check_name(found.profile.name)
-        if found.adapter.base_sha256 != self._base.sha256:
+        base = base or self._base
+        if found.adapter.base_sha256 != base.sha256:
             raise Incompatible(
                 f"{name!r} was trained on base {found.adapter.base_sha256[:12]}, but this office "
-                f"uses {self._base.name} ({self._base.sha256[:12]}).",
+                f"uses {base.name} ({base.sha256[:12]}).",
                 "Onboard it again on this base from its recipe and data.",
             )
-        check_adapter(found.adapter.path, self._base)
+        check_adapter(found.adapter.path, base)
         with write_session(self._engine) as db:
             intern = db.exec(select(InternRow).where(InternRow.name == name)).first()
             rows = self._rows(db, intern) if intern else []
@@ -238,6 +247,7 @@ class InternRegistry:
             dataset=folder.dataset,
             created_at=row.created_at,
             current=current,
+            base_name=folder.base_name,
         )
 
     def _version(self, name: str, number: int) -> Version:

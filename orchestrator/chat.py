@@ -77,13 +77,15 @@ def read_turns(messages: Sequence[Mapping[str, str]]) -> tuple[Message, ...]:
 
 def route_json(desk: Desk, text: str, knowledge: str | None = None) -> Json:
     """Return who would take `text`, with scores and the reason."""
-    if not desk.registry.list():
+    if not desk.able():
+        others = [intern.name for intern in desk.registry.list()]
+        waiting = f"Trained on another base than {desk.base.name}: {', '.join(others)}."
         return {
             "intern": None,
             "score": 0.0,
             "threshold": 0.0,
             "candidates": [],
-            "why": "Nobody was onboarded yet.",
+            "why": waiting if others else "Nobody was onboarded yet.",
         }
     route = desk.route(text, knowledge)
     return {

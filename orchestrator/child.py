@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from interns.errors import InternsError
+from interns.errors import InternsError, Unavailable
 from orchestrator.errors import from_body
 
 Json = dict[str, Any]
 
 STOP_S = 10.0
+CANCEL_S = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,43 @@ def plan(folder: Path) -> Json:
         raise _told(done.stderr or done.stdout, done.returncode)
     report: Json = json.loads(done.stdout)
     return report
+
+
+def stream(
+    command: str, folder: Path, cancel: threading.Event, environment: Mapping[str, str]
+) -> Iterator[Json]:
+    """Run a child and yield the JSON lines it writes; it ends with the caller.
+
+    Args:
+        command: Of ``python -m training``.
+        folder: Holds its ``request.json``.
+        cancel: Ends it when set.
+        environment: Added to this process's own.
+
+    Raises:
+        Unavailable: It was cancelled.
+        InternsError: What the child said when it failed.
+    """
+    errors = (folder / "child.log").open("w+b")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training", command, str(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        start_new_session=True,
+        env={**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1", **environment},
+    )
+    try:
+        yield from _lines(process, cancel)
+        code = process.wait()
+        errors.seek(0)
+        if code != 0:
+            raise _told(errors.read().decode("utf-8", "replace"), code)
+    finally:
+        if process.poll() is None:
+            end(process.pid, started(process.pid))
+            process.wait()
+        errors.close()
 
 
 def started(pid: int) -> float | None:
@@ -130,6 +171,31 @@ def read_lines(path: Path, offset: int) -> tuple[list[Json], int]:
     return found, offset + len(whole)
 
 
+def _lines(process: subprocess.Popen[bytes], cancel: threading.Event) -> Iterator[Json]:
+    """Yield a child's JSON lines as they come."""
+    arrived: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in process.stdout or ():
+            arrived.put(line)
+        arrived.put(None)
+
+    threading.Thread(target=read, name="child-output", daemon=True).start()
+    while True:
+        if cancel.is_set():
+            raise Unavailable("Stopped.", "The same command goes on from there.")
+        try:
+            line = arrived.get(timeout=CANCEL_S)
+        except queue.Empty:
+            continue
+        if line is None:
+            return
+        try:
+            yield json.loads(line)
+        except ValueError:
+            log.warning("a child wrote %r", line[:200])
+
+
 def _told(output: str, exit_code: int) -> InternsError:
     """Return the error a child described in its last JSON line, or its last line."""
     lines = [line for line in output.splitlines() if line.strip()]
@@ -141,4 +207,6 @@ def _told(output: str, exit_code: int) -> InternsError:
         if isinstance(body, dict) and "error" in body:
             return from_body(body)
     last = lines[-1] if lines else "no output"
-    return InternsError(f"Training ended with status {exit_code}: {last}", "")
+    if exit_code == -signal.SIGKILL:
+        last = "it was killed, perhaps for memory"
+    return InternsError(f"The child process ended with status {exit_code}: {last}.", "")

@@ -19,6 +19,7 @@ import httpx
 
 from interns.errors import InternsError, Unavailable
 from interns.paths import Paths
+from orchestrator.client_bases import BaseCalls
 from orchestrator.errors import from_body
 from orchestrator.launch import Address, find_daemon, loopback, start_daemon
 
@@ -29,7 +30,7 @@ ENDLESS = httpx.Timeout(None, connect=5.0)
 POLL_S = 0.1
 
 
-class OfficeClient:
+class OfficeClient(BaseCalls):
     """One connection to one office; use it as a context manager or call `close`.
 
     Every method raises the `interns.errors` class the daemon answered with, or `Unavailable` when
@@ -108,10 +109,6 @@ class OfficeClient:
             f"The daemon (pid {self.address.pid}) has not ended after {timeout_s:.0f} s.",
             f"End it with `kill {self.address.pid}`.",
         )
-
-    def bases(self) -> list[Json]:
-        """Return the bases that are here: name, sha256, bytes, path, in_use."""
-        return self._list("/api/bases")
 
     def doctor(self) -> list[Json]:
         """Return findings of the office's side: check, status, found, fix."""

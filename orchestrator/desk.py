@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
@@ -14,7 +13,7 @@ from sqlalchemy import Engine
 from interns.base_model import BaseModelRef
 from interns.bases import current_base
 from interns.charter import Charter
-from interns.errors import InvalidInput, NotFound
+from interns.errors import Incompatible, InvalidInput, NotFound
 from interns.intern import Intern
 from interns.paths import Paths
 from interns.registry import InternRegistry
@@ -57,6 +56,7 @@ class Desk:
         self._settings: tuple[tuple[int, int], Settings] | None = None
         self._router: tuple[tuple[str, ...], Router] | None = None
         self._router_lock = threading.Lock()
+        self._base: BaseModelRef | None = None
 
     @property
     def settings(self) -> Settings:
@@ -71,15 +71,41 @@ class Desk:
         """The charter in force."""
         return Charter(self.settings.charter.mission)
 
-    @cached_property
+    @property
     def base(self) -> BaseModelRef:
-        """The base this office started with; another one needs a restart."""
-        return current_base(self.settings, self.paths)
+        """The base in use; `use_base` changes it."""
+        if self._base is None:
+            self._base = current_base(self.settings, self.paths)
+        return self._base
 
-    @cached_property
+    @property
     def registry(self) -> InternRegistry:
         """The roster."""
         return InternRegistry(self.engine, self.paths, self.base)
+
+    def use_base(self, base: BaseModelRef, record: Callable[[], object]) -> None:
+        """Serve another base from now on.
+
+        It is loaded before the present one is let go, so that any failure leaves that in use.
+        Answers in progress on the present one end with `Unavailable`.
+
+        Args:
+            base: The new base.
+            record: Makes the choice permanent; what it raises changes nothing.
+
+        Raises:
+            InternsError: It cannot be loaded or recorded.
+        """
+        runtime = self._make_runtime(base)
+        try:
+            record()
+        except BaseException:
+            runtime.close()
+            raise
+        self._base = base
+        before = self.llm.replace(runtime)
+        if before is not None:
+            before.close()
 
     @property
     def runtime(self) -> Runtime:
@@ -91,6 +117,7 @@ class Desk:
 
         Raises:
             InvalidInput: Nobody in office has that name; the nearest one is suggested.
+            Incompatible: It was trained on another base than the one in use.
         """
         try:
             intern = self.registry.get(name)
@@ -104,7 +131,23 @@ class Desk:
             raise InvalidInput(
                 f"{name!r} is retired.", f"Bring it back: `interns promote {name} VERSION`."
             )
+        if not self.serves(intern):
+            there = intern.version.base_name or intern.version.adapter.base_sha256[:12]
+            raise Incompatible(
+                f"{name!r} v{intern.version.number} was trained on the base {there}; the one in "
+                f"use is {self.base.name}.",
+                f"Go back to it: `interns bases use {there}`, or train {name} on this one: "
+                f"`interns teach {name} --base {self.base.name}`.",
+            )
         return intern
+
+    def serves(self, intern: Intern) -> bool:
+        """Whether an intern can answer on the base in use."""
+        return intern.version.adapter.base_sha256 == self.base.sha256
+
+    def able(self) -> list[Intern]:
+        """Return the interns in office that can answer on the base in use."""
+        return [intern for intern in self.registry.list() if self.serves(intern)]
 
     def at_version(self, name: str, number: int) -> Intern:
         """Return an intern as it was when a task was given to it."""
@@ -127,7 +170,7 @@ class Desk:
         """Return a router fitted on the interns in office, fitting it anew when they changed."""
         from orchestrator.routing import Router
 
-        interns = self.registry.list()
+        interns = self.able()
         key = tuple(f"{i.name}@{i.version.adapter.sha256}" for i in interns)
         key += (str(self.settings.routing.threshold),)
         with self._router_lock:
@@ -158,7 +201,7 @@ class Desk:
         """How near the best passage is, for every intern that answers from documents."""
         from retrieval.stored import list_collections
 
-        readers = [i.name for i in self.registry.list() if i.profile.skill is Skill.ANSWER]
+        readers = [i.name for i in self.able() if i.profile.skill is Skill.ANSWER]
         if not readers or not list_collections(self.engine):
             return {}
         hits = self.search(text, knowledge)
@@ -178,11 +221,14 @@ class Desk:
             runtime.close()
 
     def _load_runtime(self) -> Runtime:
+        return self._make_runtime(self.base)
+
+    def _make_runtime(self, base: BaseModelRef) -> Runtime:
         from interns.runtime.llama_cpp.engine import LlamaEngine
 
         chosen = self.settings.engine
         return LlamaEngine(
-            self.base,
+            base,
             context_tokens=chosen.context_tokens,
             slots=chosen.slots,
             threads=chosen.threads,

@@ -175,7 +175,7 @@ def _base(paths: Paths, settings: Settings) -> Iterator[Finding]:
             "interns",
             "warn",
             f"trained on another base: {', '.join(strangers)}",
-            "interns config set base.name NAME, or onboard them again",
+            f"interns bases use NAME, or: interns teach INTERN --base {base.name}",
         )
 
 

@@ -65,6 +65,20 @@ class Lazy(Generic[T]):
         """Return the thing if it is loaded."""
         return self._value if self._state == "ready" else None
 
+    def replace(self, value: T) -> T | None:
+        """Put a ready thing in place of what there is; return that if it was loaded.
+
+        Raises:
+            Unavailable: The present one is still loading.
+        """
+        with self._changed:
+            if self._state == "loading":
+                raise Unavailable(f"The {self.name} is still loading.", "Try again in a moment.")
+            before = self._value if self._state == "ready" else None
+            self._value, self._state, self._error = value, "ready", None
+            self._changed.notify_all()
+        return before
+
     def _run(self) -> None:
         value: T | None = None
         error: Exception | None = None

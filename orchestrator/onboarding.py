@@ -19,8 +19,10 @@ from typing import Any
 
 from sqlmodel import col, select
 
+from interns.base_model import BaseModelRef
+from interns.bases import base_named, is_verified
 from interns.database import session, write_session
-from interns.errors import Conflict, InternsError, InvalidInput, NotFound
+from interns.errors import Conflict, GateNotMet, InternsError, InvalidInput, NotFound
 from interns.manifest import sha256_of
 from interns.registry import check_name
 from orchestrator import child
@@ -38,6 +40,8 @@ Jsons = list[Json]
 
 TICK_S = 0.3  # while something trains
 IDLE_S = 5.0
+REQUIRED = ("name", "data", "input", "output")
+FILES = ("data", "exam", "schema")
 OPTIONAL = ("skill", "role", "exam", "schema", "recipe", "attribution", "max_tokens")
 
 log = logging.getLogger(__name__)
@@ -112,6 +116,30 @@ class Onboarding:
             child.write_json(folder / "request.json", full)  # before anyone sees the row
         self._begun.set()
         return run_json(row)
+
+    def teach(self, name: str, base_name: str) -> Json:
+        """Queue the training of an intern's next version on another base and return its run.
+
+        The request, recipe and data are those of the version in office.
+
+        Args:
+            name: The intern.
+            base_name: A verified base.
+
+        Raises:
+            NotFound: There is no such intern, base or stored request, or its data are gone.
+            GateNotMet: The base was not verified.
+            Conflict: It is on that base already, or the data changed since.
+        """
+        intern = self._desk.registry.get(name)
+        base = base_named(base_name, self._desk.paths)
+        if intern.version.adapter.base_sha256 == base.sha256:
+            raise Conflict(
+                f"{name!r} v{intern.version.number} is on the base {base.name} already.",
+                "Name another base; see `interns bases list`.",
+            )
+        request = self._stored(name, intern.version.number)
+        return self.begin({**request, "base": base.name})
 
     def list(self) -> Jsons:
         """Return all onboarding runs, newest first."""
@@ -243,7 +271,10 @@ class Onboarding:
 
     def _register(self, row: RunRow) -> None:
         try:
-            version = self._desk.registry.register(Path(row.folder) / "version", source="onboard")
+            base = base_named(row.request.get("base") or "starter", self._desk.paths)
+            version = self._desk.registry.register(
+                Path(row.folder) / "version", source="onboard", base=base
+            )
         except InternsError as error:
             self._end(row.id, "failed", error)
             return
@@ -286,35 +317,73 @@ class Onboarding:
             raise NotFound(f"{found} {run_id!r}.", "See `interns runs list`.")
         return (exact or list(rows))[0]
 
+    def _stored(self, name: str, number: int) -> Json:
+        """Return what a version was asked for, checking that its files are still what they were."""
+        chosen = select(RunRow).where(RunRow.kind == "onboard", RunRow.name == name)
+        with session(self._desk.engine) as db:
+            rows = [row for row in db.exec(chosen).all() if row.version == number]
+        if not rows:
+            raise NotFound(
+                f"{name!r} v{number} was not trained in this office: its data are not known here.",
+                f"Use the new base and run `interns onboard {name} --data FILE …` with its data.",
+            )
+        request = dict(rows[-1].request)
+        for key, known in (request.pop("files", None) or {}).items():
+            path = Path(request[key])
+            again = f"or run `interns onboard {name} --data FILE …` with other data."
+            if not path.is_file():
+                raise NotFound(
+                    f"The {key} file that {name!r} v{number} learned from is gone: {path}.",
+                    f"Put it back there, {again}",
+                )
+            if sha256_of(path) != known:
+                raise Conflict(
+                    f"The {key} file changed since {name!r} v{number} learned from it: {path}.",
+                    f"Put the old one back, {again}",
+                )
+        return {key: request.get(key) for key in (*REQUIRED, *OPTIONAL)}
+
     def _full(self, request: Mapping[str, Any]) -> Json:
         """Return the request with everything a child needs to know."""
-        missing = [key for key in ("name", "data", "input", "output") if not request.get(key)]
+        missing = [key for key in REQUIRED if not request.get(key)]
         if missing:
             raise InvalidInput(
                 f"The onboarding lacks {', '.join(missing)}.",
                 "Give a name, a data file, and its input and output columns.",
             )
         check_name(request["name"])
-        for key in ("data", "exam", "schema"):
-            if request.get(key) and not Path(request[key]).is_file():
-                raise InvalidInput(f"There is no file {request[key]}.", "Check the path.")
+        files = {}
+        for key in FILES:
+            if request.get(key):
+                if not Path(request[key]).is_file():
+                    raise InvalidInput(f"There is no file {request[key]}.", "Check the path.")
+                files[key] = sha256_of(Path(request[key]))
         return {
-            **{key: request.get(key) for key in ("name", "data", "input", "output", *OPTIONAL)},
+            **{key: request.get(key) for key in (*REQUIRED, *OPTIONAL)},
+            "files": files,
             "recipe": request.get("recipe") or {},
             "role": request.get("role") or "",
             "attribution": request.get("attribution") or "",
             "mission": self._desk.settings.charter.mission,
             "home": str(self._desk.paths.home),
-            "base": self._desk.base.name,
+            "base": self._base(request.get("base")).name,
         }
+
+    def _base(self, name: str | None) -> BaseModelRef:
+        """The base to train on: the one in use, or a named and verified one."""
+        base = base_named(name, self._desk.paths) if name else self._desk.base
+        if not is_verified(base):
+            raise GateNotMet(
+                f"The base {base.name!r} was not verified, so that nothing can be trained on it.",
+                f"Run `interns bases verify {base.name}` first.",
+            )
+        return base
 
 
 def _run_id(full: Json) -> str:
     """The same name, data and recipe are the same run."""
-    parts = {key: value for key, value in full.items() if key not in {"home", "mission"}}
-    for key in ("data", "exam", "schema"):
-        if parts.get(key):
-            parts[key] = sha256_of(Path(parts[key]))
+    parts = {key: value for key, value in full.items() if key not in {"home", "mission", "files"}}
+    parts |= full["files"]
     canonical = json.dumps(parts, sort_keys=True, default=str)
     return f"{full['name']}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
 

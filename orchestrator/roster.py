@@ -11,6 +11,7 @@ from sqlmodel import col, select
 from interns.bases import STARTER
 from interns.database import session
 from interns.errors import NotFound
+from interns.intern import Intern
 from orchestrator.desk import Desk
 from orchestrator.event import EventKind
 from orchestrator.journal import note
@@ -37,7 +38,7 @@ class Roster:
         """Return all interns by name."""
         counts = self._corrections()
         interns = self._desk.registry.list(include_retired=include_retired)
-        return [intern_json(intern, counts.get(intern.name, 0)) for intern in interns]
+        return [self._json(intern, counts.get(intern.name, 0)) for intern in interns]
 
     def get(self, name: str) -> Json:
         """Return one intern, a retired one too.
@@ -45,7 +46,7 @@ class Roster:
         Raises:
             NotFound: Nobody has that name.
         """
-        return intern_json(self._desk.registry.get(name), self._corrections().get(name, 0))
+        return self._json(self._desk.registry.get(name), self._corrections().get(name, 0))
 
     def versions(self, name: str) -> Jsons:
         """Return an intern's versions, oldest first."""
@@ -96,6 +97,9 @@ class Roster:
             chosen = chosen.where(CorrectionRow.intern == name)
         with session(self._desk.engine) as db:
             return [correction_json(row) for row in db.exec(chosen).all()]
+
+    def _json(self, intern: Intern, corrections: int) -> Json:
+        return intern_json(intern, corrections, base_sha256=self._desk.base.sha256)
 
     def _changed(self, name: str, what: str) -> Json:
         with session(self._desk.engine) as db:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmodel import col, func, select
 
-from interns.bases import list_bases
 from interns.database import open_database, session, write_session
 from interns.errors import InvalidInput, NotFound
 from interns.paths import Paths
 from orchestrator import ledger
 from orchestrator.approval import Verdict
+from orchestrator.bases import Bases
 from orchestrator.check import check_edit
 from orchestrator.clock import now_text
 from orchestrator.desk import Desk
@@ -66,6 +66,7 @@ class Office:
         self.onboarding = Onboarding(self.desk)
         self.roster = Roster(self.desk)
         self.library = Library(self.desk)
+        self.bases = Bases(self.desk)
         self.stopping = threading.Event()
         self._cancels: weakref.WeakSet[threading.Event] = weakref.WeakSet()
         self.started = time.monotonic()
@@ -138,10 +139,6 @@ class Office:
             },
             "uptime_s": time.monotonic() - self.started,
         }
-
-    def bases(self) -> list[Json]:
-        """Return the bases that are here."""
-        return list_bases(self.desk.settings, self.paths)
 
     def submit(
         self,

@@ -94,8 +94,14 @@ def correction_json(row: CorrectionRow) -> Json:
     return row.model_dump()
 
 
-def intern_json(intern: Intern, corrections: int = 0) -> Json:
-    """Return one intern with the version in office."""
+def intern_json(intern: Intern, corrections: int = 0, *, base_sha256: str) -> Json:
+    """Return one intern with the version in office.
+
+    Args:
+        intern: The intern.
+        corrections: How many it could learn from.
+        base_sha256: Of the base in use; on any other an intern waits.
+    """
     version, profile = intern.version, intern.profile
     return {
         "name": intern.name,
@@ -105,6 +111,8 @@ def intern_json(intern: Intern, corrections: int = 0) -> Json:
         "version": version.number,
         "adapter_sha256": version.adapter.sha256,
         "base": version.adapter.base_sha256,
+        "base_name": version.base_name,
+        "base_in_use": version.adapter.base_sha256 == base_sha256,
         "exam": plain(version.exam),
         "labels": list(profile.labels),
         "schema": plain(profile.schema) if profile.schema is not None else None,
@@ -120,6 +128,7 @@ def version_json(version: Version) -> Json:
         "number": version.number,
         "adapter_sha256": version.adapter.sha256,
         "base_sha256": version.adapter.base_sha256,
+        "base_name": version.base_name,
         "exam": plain(version.exam),
         "recipe": plain(version.recipe),
         "dataset": plain(version.dataset),

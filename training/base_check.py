@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from interns.base_model import BaseModelRef
 from interns.bases import torch_folder
 from interns.completion import Message
+from interns.errors import Unavailable
+from interns.gguf.reader import read_gguf
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
 from training.encoding import Encoder
 from training.reference import TorchIntern
-from training.verify import kl_divergence
+from training.verify import CLEAR, kl_divergence, second_best_gap
 
 TEXTS = 10_000
 PROMPTS = 12
@@ -43,19 +47,25 @@ def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
 
     Returns:
         ``base``, ``sha256``, ``texts``, ``token_ids_equal``, ``first_difference``, ``positions``,
-        ``top1_agreement``, ``mean_kl`` and ``max_kl`` in nats, and ``passed``.
+        ``top1_agreement`` everywhere, ``top1_decided`` where torch's choice is clear, the share of
+        such places ``decided``, ``mean_kl`` and ``max_kl`` in nats, and ``passed``.
+
+    Raises:
+        Unavailable: There is not enough memory for the base in 32 bits.
     """
+    _require_memory(base)
     folder = torch_folder(base, paths)
     encoder, torch_base = Encoder(folder), TorchIntern(folder, None)
     engine = LlamaEngine(base, context_tokens=1024, slots=1, gpu_layers=0)
     try:
         texts = _texts()
         equal = [encoder.text_ids(text) == engine.tokenize(text) for text in texts]
-        kls, same = _logits(encoder, torch_base, engine)
+        kls, same, clear = _logits(encoder, torch_base, engine)
     finally:
         engine.close()
     first = texts[equal.index(False)] if not all(equal) else ""
-    top1, mean_kl = float(same.mean()), float(kls.mean())
+    mean_kl = float(kls.mean())
+    top1 = float(same[clear].mean()) if clear.any() else 1.0
     return {
         "base": base.name,
         "sha256": base.sha256,
@@ -63,11 +73,26 @@ def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
         "token_ids_equal": sum(equal),
         "first_difference": first,
         "positions": int(kls.size),
-        "top1_agreement": top1,
+        "top1_agreement": float(same.mean()),
+        "top1_decided": top1,
+        "decided": float(clear.mean()),
         "mean_kl": mean_kl,
         "max_kl": float(kls.max()),
         "passed": all(equal) and top1 >= MIN_TOP1 and mean_kl <= MAX_MEAN_KL,
     }
+
+
+def _require_memory(base: BaseModelRef) -> None:
+    """Refuse before the machine starts to swap: torch takes 4 bytes per number, and some more."""
+    tensors = read_gguf(base.gguf).tensors.values()
+    needed = base.gguf.stat().st_size + 4.4 * sum(math.prod(one.shape) for one in tensors)
+    free = psutil.virtual_memory().available
+    if free < needed:
+        raise Unavailable(
+            f"Checking {base.name} against torch takes about {needed / 1e9:.1f} GB of memory; "
+            f"{free / 1e9:.1f} GB are free.",
+            "Close other programs, or choose a smaller base: it is also what training needs.",
+        )
 
 
 def _texts() -> Sequence[str]:
@@ -80,8 +105,9 @@ def _texts() -> Sequence[str]:
 
 def _logits(
     encoder: Encoder, torch_base: TorchIntern, engine: LlamaEngine
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    kls, same = [], []
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """KL, whether the best token is the same, and whether torch's is clear, at every place."""
+    kls, same, clear = [], [], []
     for number in range(PROMPTS):
         question = QUESTIONS[number % len(QUESTIONS)]
         messages = [Message("system", f"You are number {number}."), Message("user", question)]
@@ -89,4 +115,5 @@ def _logits(
         expected, found = torch_base.logits(ids), engine.logits(ids)
         kls.append(kl_divergence(expected, found))
         same.append(expected.argmax(-1) == found.argmax(-1))
-    return np.concatenate(kls), np.concatenate(same)
+        clear.append(second_best_gap(expected) >= CLEAR)
+    return np.concatenate(kls), np.concatenate(same), np.concatenate(clear)

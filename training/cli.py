@@ -2,9 +2,10 @@
 
     python -m training run FOLDER     work on FOLDER/request.json; again to resume
     python -m training plan FOLDER    what it would do, as JSON; trains nothing
-    python -m training verify-base HOME    the base of that data directory, llama.cpp against torch
+    python -m training pull-base FOLDER    fetch and convert the base of FOLDER/request.json
+    python -m training verify-base FOLDER  the base of FOLDER/request.json, llama.cpp against torch
 
-Narration goes to stderr, the outcome as JSON to stdout.
+Narration goes to stderr, the outcome as JSON to stdout; `pull-base` writes lines of JSON before it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, text, folder in (
         ("run", "train, verify, examine, seal", "holds request.json"),
         ("plan", "only look", "holds request.json"),
-        ("verify-base", "compare the base with its copy in torch", "a data directory"),
+        ("pull-base", "fetch and convert a base", "holds request.json"),
+        ("verify-base", "compare a base with its copy in torch", "holds request.json"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("folder", type=Path, help=folder)
@@ -70,13 +72,14 @@ def _run(folder: Path) -> dict[str, Any]:
 def _plan(folder: Path) -> dict[str, Any]:
     from training.artifacts import RunFolder
     from training.estimate import estimate
-    from training.gather import gather
+    from training.gather import check_targets, gather
     from training.request import parse_request
     from training.steps import find_base
 
     request = parse_request(RunFolder(folder).request())
     base = find_base(request)
     found = gather(request)
+    check_targets(found.recipe, base)
     return {
         "name": request.name,
         "skill": found.skill,
@@ -90,19 +93,34 @@ def _plan(folder: Path) -> dict[str, Any]:
     }
 
 
-def _verify_base(home: Path) -> dict[str, Any]:
-    from interns.bases import current_base
+def _pull_base(folder: Path) -> dict[str, Any]:
+    from training.base_pull import pull_base
+
+    def emit(event: Mapping[str, Any]) -> None:
+        print(json.dumps(event, ensure_ascii=False), flush=True)
+
+    return pull_base(folder, emit)
+
+
+def _verify_base(folder: Path) -> dict[str, Any]:
+    from interns.bases import base_named
     from interns.paths import Paths
-    from interns.settings import Settings
+    from training.artifacts import read_json
     from training.base_check import verify_base
     from training.reference import quiet_libraries
 
-    paths = Paths(home).create()
+    request = read_json(folder / "request.json")
+    paths = Paths(Path(request["home"])).create()
     with quiet_libraries():
-        return verify_base(current_base(Settings.load(paths), paths), paths)
+        return verify_base(base_named(request["name"], paths), paths)
 
 
-_COMMANDS = {"run": _run, "plan": _plan, "verify-base": _verify_base}
+_COMMANDS = {
+    "run": _run,
+    "plan": _plan,
+    "pull-base": _pull_base,
+    "verify-base": _verify_base,
+}
 
 
 def _narrate(event: Mapping[str, Any]) -> None:

@@ -46,9 +46,10 @@ class Encoder:
     """
 
     def __init__(self, folder: Path) -> None:
-        from transformers import AutoTokenizer
+        # Not AutoTokenizer: some families' classes rebuild the tokenizer in their own way.
+        from transformers import PreTrainedTokenizerFast
 
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self._tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder)
         self.stop_id = int(self._tokenizer.eos_token_id)
         self.template = ChatTemplate(
             self._tokenizer.chat_template,

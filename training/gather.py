@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from interns.base_model import BaseModelRef
+from interns.gguf.families import family_of_arch
+from interns.gguf.reader import read_gguf
 from interns.skill import Skill
 from training.dataset import Splits
 from training.ingest import read_table
@@ -54,6 +56,16 @@ def gather(request: Request) -> Gathered:
     recipe = make_recipe(skill, overrides)
     exam = read_table(request.exam) if request.exam else None
     return Gathered(prepare(table, exam, Task(skill, columns, schema), recipe), skill, recipe)
+
+
+def check_targets(recipe: Recipe, base: BaseModelRef) -> None:
+    """Refuse, before anything is trained, a recipe whose layers could not be served.
+
+    Raises:
+        InvalidInput: It names a layer that the base has not, or that llama.cpp cannot adapt.
+    """
+    arch = read_gguf(base.gguf).text("general.architecture")
+    family_of_arch(arch).targets(recipe.targets)
 
 
 def answer_tokens(splits: Splits, skill: Skill, recipe: Recipe, base: BaseModelRef) -> int:

@@ -131,6 +131,17 @@ _BY_SKILL: dict[Skill, dict[str, Any]] = {
 }
 
 
+# What people know from PEFT and ask for: refused by name, because it could be trained, not served.
+_UNSERVABLE: dict[str, str] = {
+    "use_dora": "DoRA scales whole columns of the base, which llama.cpp's adapters cannot",
+    "dora": "DoRA scales whole columns of the base, which llama.cpp's adapters cannot",
+    "bias": "an adapter file holds no biases",
+    "lora_bias": "an adapter file holds no biases",
+    "modules_to_save": "an adapter file holds no whole modules, only low-rank changes of them",
+    "trainable_token_indices": "an adapter file holds no single rows of the embedding",
+}
+
+
 def make_recipe(skill: Skill, overrides: Mapping[str, Any]) -> Recipe:
     """The defaults of a skill with a person's overrides on top.
 
@@ -140,6 +151,11 @@ def make_recipe(skill: Skill, overrides: Mapping[str, Any]) -> Recipe:
     fields = {field.name: field for field in dataclasses.fields(Recipe)}
     values: dict[str, Any] = dict(_BY_SKILL[skill])
     for name, value in overrides.items():
+        if name in _UNSERVABLE:
+            raise InvalidInput(
+                f"{name!r} could be trained but not served: {_UNSERVABLE[name]}.",
+                "Leave it out; rslora = true with more rank does the same work.",
+            )
         if name not in fields:
             raise InvalidInput(
                 f"A recipe has no setting {name!r}.", f"It has: {', '.join(sorted(fields))}."

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+_CAPPED = {"gemma2"}  # caps its attention, which SDPA cannot
+
 
 def pick_device() -> torch.device:
     """CUDA, else Apple's GPU, else the CPU."""
@@ -43,10 +45,12 @@ def load_base(folder: Path, device: torch.device) -> Any:
     Returns:
         A transformers causal language model.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+    attention = "eager" if kind in _CAPPED else "sdpa"
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
+        folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
     )
     return model.to(device)
 

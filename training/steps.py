@@ -11,14 +11,13 @@ from typing import Any
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.bases import current_base, starter, torch_folder
+from interns.bases import base_named, torch_folder
 from interns.charter import Charter
 from interns.errors import GateNotMet, InternsError
 from interns.intern import Blend, Profile
 from interns.manifest import sha256_of
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from interns.settings import Settings
 from interns.skill import Skill
 from training.artifacts import RunFolder, read_json
 from training.dataset import Splits, load_splits
@@ -28,7 +27,7 @@ from training.evaluate import Examiner
 from training.evaluation import Exam, Verification
 from training.export import export_adapter
 from training.folder import VersionParts, write_version
-from training.gather import answer_tokens, gather
+from training.gather import answer_tokens, check_targets, gather
 from training.recipe import Recipe, make_recipe
 from training.report import exam_sentence, verification_sentence
 from training.request import Request, parse_request
@@ -97,6 +96,7 @@ class Workshop:
             return
         self.run.emit("ingest", "start", f"Reading {self.request.data.name}.")
         found = gather(self.request)
+        check_targets(found.recipe, self.base)
         report = found.splits.report
         self.run.emit("ingest", "report", found.sentence, report)
         self.run.emit("ingest", "done", f"{report['usable']} usable rows of {report['rows']}.")
@@ -319,9 +319,4 @@ def find_base(request: Request) -> BaseModelRef:
     Raises:
         NotFound: It is not here.
     """
-    if request.base == "starter":
-        return starter()
-    paths = Paths(request.home)
-    settings = Settings.load(paths)
-    chosen = settings.base.model_copy(update={"name": request.base})
-    return current_base(settings.model_copy(update={"base": chosen}), paths)
+    return base_named(request.base, Paths(request.home))

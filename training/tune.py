@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional
 
 from interns.errors import InternsError
+from interns.gguf.families import family_of_config
 from interns.intern import Profile
 from training.artifacts import saving
 from training.collate import Batch, collate, plan_batches
@@ -335,6 +336,9 @@ def answer_loss(model: Any, batch: Batch, device: torch.device) -> torch.Tensor:
     ).last_hidden_state
     labelled = targets >= 0
     logits = language_model.lm_head(hidden[labelled])
+    cap = getattr(language_model.config, "final_logit_softcapping", None)
+    if cap:  # Gemma 2
+        logits = torch.tanh(logits / cap) * cap
     return functional.cross_entropy(logits.float(), targets[labelled])
 
 
@@ -342,11 +346,12 @@ def _adapted(base: Any, recipe: Recipe) -> Any:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(recipe.seed)
+    targets = family_of_config(base.config.to_dict()).targets(recipe.targets)
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         use_rslora=recipe.rslora,
-        target_modules=list(recipe.targets),
+        target_modules=targets,
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",

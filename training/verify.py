@@ -23,7 +23,7 @@ from training.reference import TorchIntern
 
 # The best token is at least a quarter more probable than the second. Q8_0 rounds activations to 8
 # bits, which moves the starter's logits by up to 0.2: closer calls are ties.
-_CLEAR = math.log(1.25)
+CLEAR = math.log(1.25)
 _MOST_TOKENS = 384  # of one prompt and answer: enough to compare, quick on two cores
 
 
@@ -110,7 +110,7 @@ def _compare(sides: Sides, profile: Profile, example: Example, *, charter: Chart
         sides.encoder.prompt_ids(messages) == theirs,
         kl_divergence(expected, found),
         expected.argmax(axis=1) == found.argmax(axis=1),
-        second_best_gap(expected) >= _CLEAR,
+        second_best_gap(expected) >= CLEAR,
         min(len(theirs), len(ids)) - 1,
     )
 

@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {
     "task": "task",
     "approvals": "approvals",
     "corrections": "approvals",
+    "teach": "teach",
     "list": "roster",
     "show": "roster",
     "versions": "roster",

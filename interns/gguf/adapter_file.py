@@ -17,8 +17,8 @@ from gguf.constants import GGMLQuantizationType
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
 from interns.errors import BrokenFile, Incompatible, NotFound
-from interns.gguf.base_file import check_base, gguf_name, heads_of
-from interns.gguf.families import MODULES, family_of_arch, permute
+from interns.gguf.base_file import check_base
+from interns.gguf.families import family_of_arch, gguf_name, heads_of, permute
 from interns.gguf.reader import GgufFile, read_gguf
 from interns.gguf.weights import Weights
 from interns.gguf.writing import whole_file
@@ -219,14 +219,15 @@ def _tensors(
     heads = int(base.number(f"{arch}.attention.head_count"))
     kv_heads = int(base.number(f"{arch}.attention.head_count_kv", heads))
     weights = Weights.of_folder(folder, "adapter_model")
+    served = family.modules.values()
     tensors: dict[str, npt.NDArray[np.float32]] = {}
     for key in weights:
         found = _KEY.match(key)
         target = gguf_name(family, f"{found['module']}.weight") if found else None
-        if found is None or target is None or target.split(".")[-2] not in MODULES.values():
+        if found is None or target is None or target.split(".")[-2] not in served:
             raise Incompatible(
                 f"The adapter trains {key}, which cannot be served.",
-                f"Train only these modules: {', '.join(m.split('.')[1] for m in MODULES)}.",
+                f"Train only these modules: {', '.join(family.trainable())}.",
             )
         value = weights[key]
         if found["side"] == "B":

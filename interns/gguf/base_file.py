@@ -1,14 +1,16 @@
 """A base model between its Hugging Face folder and the GGUF file that serves.
 
 ``write_base_gguf`` makes the file llama.cpp serves; ``write_hf_folder`` makes the torch side from
-that very file, so that adapters are trained on the numbers that will serve.
+that very file, so that adapters are trained on the numbers that will serve. Both hold one weight in
+memory at a time.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,30 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGUFWriter
 from gguf.constants import GGMLQuantizationType, LlamaFileType
-from gguf.quants import quantize
-from safetensors.numpy import save_file
+from gguf.quants import quant_shape_to_byte_shape, quantize
 
 from interns.errors import BrokenFile, Incompatible, InvalidInput
-from interns.gguf.families import TOP, Family, family_of_arch, family_of_config, permute, unpermute
+from interns.gguf.config import (
+    check_config,
+    head_dim_of,
+    hf_config,
+    kv_heads_of,
+    write_settings,
+)
+from interns.gguf.families import (
+    Family,
+    family_of_arch,
+    gguf_name,
+    heads_of,
+    hf_name,
+    permute,
+    unpermute,
+)
 from interns.gguf.reader import GgufFile, read_gguf
-from interns.gguf.vocabulary import read_vocabulary
-from interns.gguf.weights import Weights
+from interns.gguf.rope import rope_of_config, rope_tensors
+from interns.gguf.tokenizer_json import name_for, read_tokenizer, special_tokens
+from interns.gguf.vocabulary import vocabulary_of, write_vocabulary
+from interns.gguf.weights import Weights, write_safetensors
 from interns.gguf.writing import whole_file
 
 _STORED = {
@@ -32,16 +50,37 @@ _STORED = {
     "Q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
 _Q8_BLOCK = 32
+Array = npt.NDArray[np.float32]
 
 
-def write_base_gguf(hf_folder: Path, out: Path, file_type: str = "Q8_0", name: str = "") -> None:
+@dataclass(frozen=True)
+class _Tensor:
+    """One weight of the file to be written, read when its turn comes."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: GGMLQuantizationType
+    load: Callable[[], Array]
+
+
+def write_base_gguf(
+    hf_folder: Path,
+    out: Path,
+    file_type: str = "Q8_0",
+    name: str = "",
+    *,
+    template: str = "",
+    report: Callable[[int, int], None] | None = None,
+) -> None:
     """Convert a Hugging Face folder to one GGUF file.
 
     Args:
-        hf_folder: Holds ``config.json``, safetensors, ``tokenizer.json`` and a chat template.
+        hf_folder: Holds ``config.json``, safetensors and ``tokenizer.json``.
         out: The file to write; whole or absent.
         file_type: ``F32``, ``F16`` or ``Q8_0``; one-dimensional weights stay F32.
         name: Value of ``general.name``; the folder's name by default.
+        template: Chat template for a base that has none.
+        report: Called with weights written and weights in all.
 
     Raises:
         InvalidInput: The file type is unknown.
@@ -54,18 +93,20 @@ def write_base_gguf(hf_folder: Path, out: Path, file_type: str = "Q8_0", name: s
             f"Unknown file type {file_type!r}.", f"Use one of: {', '.join(_STORED)}."
         )
     config = _read_json(hf_folder / "config.json")
-    family = family_of_config(config)
-    weights = Weights.of_folder(hf_folder)
+    family = check_config(config)
+    tokenizer = read_tokenizer(hf_folder)
+    vocabulary = vocabulary_of(tokenizer, int(config["vocab_size"]))
+    tensors = list(_tensors(Weights.of_folder(hf_folder), config, family, file_type))
     with whole_file(out) as partial:
         writer = GGUFWriter(str(partial), family.arch)
         try:
-            _write_settings(writer, config, name or hf_folder.name, file_type)
-            _write_vocabulary(writer, hf_folder, config)
-            for hf_name in weights:
-                _write_weight(writer, config, hf_name, weights[hf_name], file_type=file_type)
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_tensors_to_file()
+            writer.add_type("model")
+            writer.add_name(name_for(tokenizer, name or hf_folder.name))
+            writer.add_file_type(_STORED[file_type][1])
+            write_settings(writer, config)
+            write_vocabulary(writer, vocabulary, special_tokens(hf_folder))
+            writer.add_chat_template(chat_template_of(hf_folder) or _given(template, hf_folder))
+            _write_tensors(writer, tensors, report)
         finally:
             writer.close()
     check_base(out)
@@ -83,11 +124,12 @@ def check_base(path: Path) -> GgufFile:
     if file.text("general.type", "model") != "model":
         raise BrokenFile(f"{path.name} is no base model.", "Give the GGUF file of a base model.")
     arch = file.text("general.architecture")
-    family_of_arch(arch)
+    family = family_of_arch(arch)
     tokens = file.metadata.get("tokenizer.ggml.tokens")
     layers = int(file.number(f"{arch}.block_count"))
+    leaves = [*family.modules.values(), *family.norms.values()]
     needed = ["token_embd.weight", "output_norm.weight"]
-    needed += [f"blk.{i}.{leaf}.weight" for i in range(layers) for leaf in ("attn_q", "ffn_down")]
+    needed += [f"blk.{i}.{leaf}.weight" for i in range(layers) for leaf in leaves]
     missing = [tensor for tensor in needed if tensor not in file.tensors]
     if missing or not isinstance(tokens, list):
         raise BrokenFile(
@@ -114,7 +156,7 @@ def write_hf_folder(gguf: Path, tokenizer_folder: Path, out: Path) -> None:
     """
     file = check_base(gguf)
     config = hf_config(file)
-    family = family_of_config(config)
+    family = family_of_arch(file.text("general.architecture"))
     out.mkdir(parents=True, exist_ok=True)
     _copy_tokenizer(tokenizer_folder, out, file.text("tokenizer.chat_template"))
     with whole_file(out / "config.json") as partial:
@@ -122,63 +164,31 @@ def write_hf_folder(gguf: Path, tokenizer_folder: Path, out: Path) -> None:
     generation = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     with whole_file(out / "generation_config.json") as partial:
         partial.write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
-    tensors = dict(_hf_weight(file, family, name) for name in file.tensors if "rope_" not in name)
-    with whole_file(out / "model.safetensors") as partial:
-        save_file(tensors, partial, metadata={"format": "pt"})
-
-
-def hf_config(file: GgufFile) -> dict[str, Any]:
-    """The Hugging Face config of a base GGUF, as ``config.json`` holds it."""
-    arch = file.text("general.architecture")
-    family = family_of_arch(arch)
-
-    def setting(key: str, default: float | None = None) -> float:
-        return file.number(f"{arch}.{key}", default)
-
-    heads, width = int(setting("attention.head_count")), int(setting("embedding_length"))
-    head_dim = int(setting("attention.key_length", width // heads))
-    eos = int(file.number("tokenizer.ggml.eos_token_id"))
-    return {
-        "architectures": [family.transformers_class],
-        "model_type": family.model_type,
-        "attention_bias": False,
-        "bos_token_id": int(file.number("tokenizer.ggml.bos_token_id", eos)),
-        "eos_token_id": eos,
-        "pad_token_id": int(file.number("tokenizer.ggml.padding_token_id", eos)),
-        "dtype": "float32",
-        "head_dim": head_dim,
-        "hidden_act": "silu",
-        "hidden_size": width,
-        "intermediate_size": int(setting("feed_forward_length")),
-        "max_position_embeddings": int(setting("context_length")),
-        "num_attention_heads": heads,
-        "num_hidden_layers": int(setting("block_count")),
-        "num_key_value_heads": int(setting("attention.head_count_kv", heads)),
-        "rms_norm_eps": round(setting("attention.layer_norm_rms_epsilon"), 12),
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": setting("rope.freq_base", 10000.0),
-        },
-        "rope_theta": setting("rope.freq_base", 10000.0),
-        "tie_word_embeddings": "output.weight" not in file.tensors,
-        "vocab_size": file.tensors["token_embd.weight"].shape[0],
+    weights = {
+        _hf_name(family, name): (info.shape, _Unstored(file, family, name))
+        for name, info in file.tensors.items()
+        if not name.startswith("rope_")
     }
+    with whole_file(out / "model.safetensors") as partial:
+        write_safetensors(partial, weights)
 
 
-def gguf_name(family: Family, hf_name: str) -> str | None:
-    """The GGUF name of a Hugging Face weight, or None where there is none."""
-    if hf_name in TOP:
-        return TOP[hf_name]
-    head, _, rest = hf_name.partition("model.layers.")
-    number, _, leaf = rest.partition(".")
-    known = family.layer_names().get(leaf)
-    return f"blk.{number}.{known}" if known and not head and number.isdigit() else None
+def chat_template_of(folder: Path) -> str:
+    """The chat template of a Hugging Face folder, or an empty string."""
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    source = _read_json(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(source, list):
+        named = {one.get("name"): one.get("template") for one in source if isinstance(one, dict)}
+        source = named.get("default")
+    return source if isinstance(source, str) else ""
 
 
-def heads_of(leaf: str, heads: int, kv_heads: int) -> int:
-    """Number of heads behind the rows of ``attn_q…`` or ``attn_k…``; 0 for other weights."""
-    part = leaf.split(".")[-2]
-    return {"attn_q": heads, "attn_k": kv_heads}.get(part, 0)
+def _given(template: str, folder: Path) -> str:
+    if not template:
+        raise BrokenFile(f"{folder.name} has no chat template.", "Use a base trained for chat.")
+    return template
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -191,99 +201,98 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _write_settings(
-    writer: GGUFWriter, config: Mapping[str, Any], name: str, file_type: str
-) -> None:
-    heads = int(config["num_attention_heads"])
-    head_dim = int(config.get("head_dim") or config["hidden_size"] // heads)
-    rope = config.get("rope_parameters") or config
-    writer.add_type("model")
-    writer.add_name(name)
-    writer.add_file_type(_STORED[file_type][1])
-    writer.add_vocab_size(int(config["vocab_size"]))
-    writer.add_context_length(int(config["max_position_embeddings"]))
-    writer.add_embedding_length(int(config["hidden_size"]))
-    writer.add_block_count(int(config["num_hidden_layers"]))
-    writer.add_feed_forward_length(int(config["intermediate_size"]))
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(int(config.get("num_key_value_heads") or heads))
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
-    writer.add_rope_dimension_count(head_dim)
-    writer.add_rope_freq_base(float(rope.get("rope_theta", 10000.0)))
-    writer.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
+def _tensors(
+    weights: Weights, config: Mapping[str, Any], family: Family, file_type: str
+) -> Iterator[_Tensor]:
+    tied = family.gemma or bool(config.get("tie_word_embeddings"))
+    for theirs in weights:
+        name = gguf_name(family, theirs)
+        if name is None:
+            raise BrokenFile(f"The base has an unexpected weight, {theirs}.", "Choose another one.")
+        if name == "output.weight" and tied:
+            continue
+        shape = weights.shape(theirs)
+        load = _Stored(weights, config, family, theirs)
+        yield _Tensor(name, shape, _kind(name, shape, file_type), load)
+    for name, value in rope_tensors(rope_of_config(config), head_dim_of(config)).items():
+        yield _Tensor(name, value.shape, GGMLQuantizationType.F32, value.copy)
 
 
-def _write_vocabulary(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> None:
-    vocabulary = read_vocabulary(folder, int(config["vocab_size"]))
-    settings = _read_json(folder / "tokenizer_config.json")
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(vocabulary.pre)
-    writer.add_token_list(vocabulary.tokens)
-    writer.add_token_types(vocabulary.kinds)
-    writer.add_token_merges(vocabulary.merges)
-    writer.add_add_bos_token(False)
-    writer.add_add_space_prefix(False)
-    adders = {
-        "bos_token": writer.add_bos_token_id,
-        "eos_token": writer.add_eos_token_id,
-        "pad_token": writer.add_pad_token_id,
-    }
-    for key, add in adders.items():
-        token = settings.get(key)
-        token = str(token.get("content") if isinstance(token, dict) else token)
-        if token in vocabulary.ids:
-            add(vocabulary.ids[token])
-    template = folder / "chat_template.jinja"
-    source = settings.get("chat_template")
-    if template.exists():
-        source = template.read_text(encoding="utf-8")
-    if not isinstance(source, str):
-        raise BrokenFile(f"{folder.name} has no chat template.", "Use a base trained for chat.")
-    writer.add_chat_template(source)
-
-
-def _write_weight(
-    writer: GGUFWriter,
-    config: Mapping[str, Any],
-    hf_name: str,
-    value: npt.NDArray[np.float32],
-    *,
-    file_type: str,
-) -> None:
-    family = family_of_config(config)
-    name = gguf_name(family, hf_name)
-    if name is None:
-        raise BrokenFile(f"The base has an unexpected weight, {hf_name}.", "Choose another base.")
-    if name == "output.weight" and config.get("tie_word_embeddings"):
-        return
-    heads = int(config["num_attention_heads"])
-    rows = heads_of(name, heads, int(config.get("num_key_value_heads") or heads))
-    if family.permutes_qk and rows:
-        value = permute(value, rows)
+def _kind(name: str, shape: tuple[int, ...], file_type: str) -> GGMLQuantizationType:
     kind = _STORED[file_type][0]
-    if value.ndim == 1:
-        kind = GGMLQuantizationType.F32
-    elif kind == GGMLQuantizationType.Q8_0 and value.shape[-1] % _Q8_BLOCK:
-        kind = GGMLQuantizationType.F16
-    writer.add_tensor(name, quantize(np.ascontiguousarray(value), kind), raw_dtype=kind)
+    if len(shape) == 1 or name.endswith("_norm.weight"):
+        return GGMLQuantizationType.F32
+    if kind == GGMLQuantizationType.Q8_0 and shape[-1] % _Q8_BLOCK:
+        return GGMLQuantizationType.F16
+    return kind
 
 
-def _hf_weight(file: GgufFile, family: Family, name: str) -> tuple[str, npt.NDArray[np.float32]]:
-    arch = file.text("general.architecture")
-    value = file.array(name)
-    heads = int(file.number(f"{arch}.attention.head_count"))
-    rows = heads_of(name, heads, int(file.number(f"{arch}.attention.head_count_kv", heads)))
-    if family.permutes_qk and rows:
-        value = unpermute(value, rows)
-    for hf_name, gguf in TOP.items():
-        if gguf == name:
-            return hf_name, value
-    _, number, leaf = name.split(".", 2)
-    leaves = {gguf: hf for hf, gguf in family.layer_names().items()}
-    if leaf not in leaves:
+def _write_tensors(
+    writer: GGUFWriter, tensors: list[_Tensor], report: Callable[[int, int], None] | None
+) -> None:
+    for one in tensors:
+        width = 2 if one.kind == GGMLQuantizationType.F16 else 4
+        dtype = np.dtype(np.float16 if width == 2 else np.float32)
+        shape, size = one.shape, int(np.prod(one.shape)) * width
+        if one.kind == GGMLQuantizationType.Q8_0:
+            shape = quant_shape_to_byte_shape(one.shape, one.kind)
+            dtype, size = np.dtype(np.uint8), int(np.prod(shape))
+        writer.add_tensor_info(one.name, shape, dtype, size, one.kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for done, one in enumerate(tensors, start=1):
+        writer.write_tensor_data(quantize(np.ascontiguousarray(one.load()), one.kind))
+        if report:
+            report(done, len(tensors))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A weight of the Hugging Face folder as llama.cpp wants it."""
+
+    weights: Weights
+    config: Mapping[str, Any]
+    family: Family
+    name: str
+
+    def __call__(self) -> Array:
+        value = self.weights[self.name]
+        target = gguf_name(self.family, self.name) or ""
+        rows = heads_of(target, int(self.config["num_attention_heads"]), kv_heads_of(self.config))
+        if self.family.permutes_qk and rows:
+            return permute(value, rows)
+        if self.family.gemma and target.endswith("norm.weight"):
+            return value + np.float32(1)
+        return value
+
+
+@dataclass(frozen=True)
+class _Unstored:
+    """The inverse: a weight of the GGUF file as transformers wants it."""
+
+    file: GgufFile
+    family: Family
+    name: str
+
+    def __call__(self) -> Array:
+        arch = self.family.arch
+        value = self.file.array(self.name)
+        heads = int(self.file.number(f"{arch}.attention.head_count"))
+        kv_heads = int(self.file.number(f"{arch}.attention.head_count_kv", heads))
+        rows = heads_of(self.name, heads, kv_heads)
+        if self.family.permutes_qk and rows:
+            return unpermute(value, rows)
+        if self.family.gemma and self.name.endswith("norm.weight"):
+            return value - np.float32(1)
+        return value
+
+
+def _hf_name(family: Family, name: str) -> str:
+    known = hf_name(family, name)
+    if known is None:
         raise Incompatible(f"The base has an unexpected weight, {name}.", "Choose another base.")
-    return f"model.layers.{number}.{leaves[leaf]}", value
+    return known
 
 
 def _copy_tokenizer(folder: Path, out: Path, template: str) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from interns.errors import Incompatible
+from interns.errors import Incompatible, InvalidInput
 
-MODULES: Mapping[str, str] = {
+Names = Mapping[str, str]
+
+MODULES: Names = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
@@ -20,14 +22,33 @@ MODULES: Mapping[str, str] = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-NORMS: Mapping[str, str] = {
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
+FUSED_MODULES: Names = {
+    "self_attn.qkv_proj": "attn_qkv",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
 }
-TOP: Mapping[str, str] = {
+NORMS: Names = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+SANDWICH_NORMS: Names = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+QK_NORMS: Names = {"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+TOP: Names = {
     "model.embed_tokens.weight": "token_embd.weight",
     "model.norm.weight": "output_norm.weight",
     "lm_head.weight": "output.weight",
+}
+_QKV_BIAS: Names = {f"self_attn.{x}_proj.bias": f"attn_{x}.bias" for x in "qkv"}
+# Where q, k and v (or gate and up) are one weight, a recipe's names mean that weight.
+_FUSED_IN = {
+    "q_proj": "qkv_proj",
+    "k_proj": "qkv_proj",
+    "v_proj": "qkv_proj",
+    "gate_proj": "gate_up_proj",
+    "up_proj": "gate_up_proj",
 }
 
 
@@ -39,34 +60,68 @@ class Family:
         arch: Value of ``general.architecture``.
         model_type: Value of ``model_type`` in the Hugging Face config.
         transformers_class: Class that loads the dequantized copy.
+        modules: The linear weights of a layer, Hugging Face name to GGUF name.
+        norms: Its norms.
+        extra: Its other weights, with suffix.
         permutes_qk: Whether q and k rows are stored interleaved for llama.cpp's rotary layout.
-        extra: Further per-layer weights of the family, Hugging Face leaf to GGUF leaf.
+        gemma: Whether norms are stored as their difference to 1, the output matrix is always the
+            embedding, and layers alternate between a sliding window and everything.
     """
 
     arch: str
     model_type: str
     transformers_class: str
-    permutes_qk: bool
-    extra: Mapping[str, str] = field(default_factory=dict)
+    modules: Names = field(default_factory=lambda: MODULES)
+    norms: Names = field(default_factory=lambda: NORMS)
+    extra: Names = field(default_factory=dict)
+    permutes_qk: bool = False
+    gemma: bool = False
 
     def layer_names(self) -> dict[str, str]:
         """Every weight a layer may have, Hugging Face leaf to GGUF leaf, with suffix."""
-        names = {
-            f"{hf}.weight": f"{gguf}.weight" for hf, gguf in (*MODULES.items(), *NORMS.items())
-        }
-        return names | dict(self.extra)
+        named = (*self.modules.items(), *self.norms.items())
+        return {f"{hf}.weight": f"{gguf}.weight" for hf, gguf in named} | dict(self.extra)
+
+    def trainable(self) -> tuple[str, ...]:
+        """Names of the linear layers a LoRA may change, as PEFT knows them."""
+        return tuple(name.split(".")[1] for name in self.modules)
+
+    def targets(self, wanted: Sequence[str]) -> list[str]:
+        """The family's own names for the layers that a recipe wants trained.
+
+        Raises:
+            InvalidInput: A layer cannot be trained and served; says why.
+        """
+        own = self.trainable()
+        found = [name if name in own else _FUSED_IN.get(name, name) for name in wanted]
+        for name in found:
+            if name not in own:
+                why = (
+                    "llama.cpp takes no adapter on a matrix that the base shares or reads by row"
+                    if name in {"lm_head", "embed_tokens"}
+                    else f"a base of family {self.model_type} has no such linear layer"
+                )
+                raise InvalidInput(
+                    f"{name!r} cannot be trained: {why}.",
+                    f"Leave 'targets' out of the recipe, or choose from: {', '.join(own)}.",
+                )
+        return list(dict.fromkeys(found))
 
 
-_QK_NORM = {
-    "self_attn.q_norm.weight": "attn_q_norm.weight",
-    "self_attn.k_norm.weight": "attn_k_norm.weight",
-}
-_QKV_BIAS = {f"self_attn.{x}_proj.bias": f"attn_{x}.bias" for x in "qkv"}
 FAMILIES: tuple[Family, ...] = (
     Family("llama", "llama", "LlamaForCausalLM", permutes_qk=True),
     Family("llama", "mistral", "MistralForCausalLM", permutes_qk=True),
-    Family("qwen2", "qwen2", "Qwen2ForCausalLM", permutes_qk=False, extra=_QKV_BIAS),
-    Family("qwen3", "qwen3", "Qwen3ForCausalLM", permutes_qk=False, extra=_QK_NORM),
+    Family("qwen2", "qwen2", "Qwen2ForCausalLM", extra=_QKV_BIAS),
+    Family("qwen3", "qwen3", "Qwen3ForCausalLM", norms={**NORMS, **QK_NORMS}),
+    Family("gemma2", "gemma2", "Gemma2ForCausalLM", norms=SANDWICH_NORMS, gemma=True),
+    Family(
+        "gemma3",
+        "gemma3_text",
+        "Gemma3ForCausalLM",
+        norms={**SANDWICH_NORMS, **QK_NORMS},
+        gemma=True,
+    ),
+    Family("phi3", "phi3", "Phi3ForCausalLM", modules=FUSED_MODULES),
 )
 
 
@@ -74,15 +129,9 @@ def family_of_config(config: Mapping[str, Any]) -> Family:
     """The family of a Hugging Face config.
 
     Raises:
-        Incompatible: The family is not supported, or uses a rotary scaling that is not.
+        Incompatible: The family is not supported.
     """
     kind = str(config.get("model_type", ""))
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if rope.get("rope_type", rope.get("type", "default")) != "default":
-        raise Incompatible(
-            f"The base scales its rotary positions ({rope.get('rope_type')}), which is not supported.",
-            "Choose a base without rope scaling, or a ready-made GGUF of it.",
-        )
     for family in FAMILIES:
         if family.model_type == kind:
             return family
@@ -101,6 +150,34 @@ def family_of_arch(arch: str) -> Family:
             return family
     known = ", ".join(sorted({f.arch for f in FAMILIES}))
     raise Incompatible(f"GGUF models of type {arch!r} are not supported.", f"Use one of: {known}.")
+
+
+def gguf_name(family: Family, hf_name: str) -> str | None:
+    """The GGUF name of a Hugging Face weight, or None where there is none."""
+    if hf_name in TOP:
+        return TOP[hf_name]
+    head, _, rest = hf_name.partition("model.layers.")
+    number, _, leaf = rest.partition(".")
+    known = family.layer_names().get(leaf)
+    return f"blk.{number}.{known}" if known and not head and number.isdigit() else None
+
+
+def hf_name(family: Family, name: str) -> str | None:
+    """The Hugging Face name of a GGUF weight, or None where there is none."""
+    for theirs, ours in TOP.items():
+        if ours == name:
+            return theirs
+    head, _, rest = name.partition("blk.")
+    number, _, leaf = rest.partition(".")
+    leaves = {ours: theirs for theirs, ours in family.layer_names().items()}
+    known = leaves.get(leaf)
+    return f"model.layers.{number}.{known}" if known and not head and number.isdigit() else None
+
+
+def heads_of(name: str, heads: int, kv_heads: int) -> int:
+    """Number of heads behind the rows of ``attn_q…`` or ``attn_k…``; 0 for other weights."""
+    part = name.split(".")[-2]
+    return {"attn_q": heads, "attn_k": kv_heads}.get(part, 0)
 
 
 def permute(rows: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:

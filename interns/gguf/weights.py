@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -55,11 +55,40 @@ class Weights(Mapping[str, npt.NDArray[np.float32]]):
             return (flat.astype(np.uint32) << 16).view(np.float32).reshape(entry.shape)
         return flat.astype(np.float32).reshape(entry.shape)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, without reading it."""
+        return self._entries[name].shape
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def write_safetensors(
+    path: Path,
+    tensors: Mapping[str, tuple[tuple[int, ...], Callable[[], npt.NDArray[np.float32]]]],
+) -> None:
+    """Write float32 tensors one after the other, so that one is in memory at a time.
+
+    Args:
+        path: The file to write.
+        tensors: Name to shape and what loads the values.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, (shape, _) in tensors.items():
+        end = at + 4 * prod(shape)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for shape, load in tensors.values():
+            value = np.ascontiguousarray(load(), dtype="<f4").reshape(shape)
+            file.write(value.data)
 
 
 def _entries(path: Path) -> dict[str, _Entry]:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from interns.errors import InternsError, InvalidInput, NotFound
+from orchestrator.api.bases import bases_router
 from orchestrator.api.events import office_router
 from orchestrator.api.interns import asking_router, interns_router
 from orchestrator.api.knowledge import knowledge_router
@@ -40,6 +41,7 @@ def build_app(
     app = FastAPI(title="Interns", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     app.include_router(office_router(office, url=lambda: f"http://127.0.0.1:{port()}", stop=stop))
     for router in (
+        bases_router,
         interns_router,
         asking_router,
         tasks_router,

@@ -29,6 +29,27 @@ class Source(Body):
     source: str
 
 
+class BaseName(Body):
+    """A base; empty is the one in use where that makes sense."""
+
+    name: str
+
+
+class Pull(Body):
+    """A base to fetch; the environment holds the hub's settings of the caller's shell."""
+
+    source: str = Field(min_length=1)
+    name: str = ""
+    file_type: str = ""
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class Teach(Body):
+    """The base of an intern's next version."""
+
+    base: str = Field(min_length=1)
+
+
 class Text(Body):
     """A text."""
 

@@ -42,10 +42,6 @@ def office_router(office: Office, *, url: Callable[[], str], stop: Callable[[], 
         stop()
         return {"status": "stopping", "pid": os.getpid()}
 
-    @api.get("/api/bases")
-    def bases() -> list[Json]:
-        return office.bases()
-
     @api.get("/api/doctor")
     def doctor() -> list[Json]:
         return office.examine()

@@ -49,6 +49,10 @@ def interns_router(office: Office) -> APIRouter:
     def retire(name: str, body: bodies.Empty) -> Json:  # noqa: ARG001 - refuses other fields
         return roster.retire(name)
 
+    @api.post("/interns/{name}/teach")
+    def teach(name: str, body: bodies.Teach) -> Json:
+        return office.onboarding.teach(name, body.base)
+
     return api
 
 

@@ -17,11 +17,9 @@ from safetensors.numpy import load_file
 
 from interns.base_model import BaseModelRef
 from interns.errors import BrokenFile, Incompatible, InternsError, InvalidInput
-from interns.gguf.adapter_file import file_sha256
 from interns.gguf.base_file import check_base, write_base_gguf, write_hf_folder
 from interns.gguf.reader import read_gguf
 from interns.gguf.weights import Weights
-from interns.runtime.llama_cpp.engine import LlamaEngine
 from interns.runtime.llama_cpp.scoring import log_softmax
 
 PROMPT = "<|endoftext|><|im_start|>user\nWhere is my card? It was sent on 3 May.<|im_end|>\n"
@@ -111,68 +109,14 @@ def test_quantizing_again_changes_nothing_when_already_q8(folder, tmp_path, base
         np.testing.assert_allclose(first.array(name), second.array(name), rtol=1e-3, atol=1e-6)
 
 
-def _random_folder(kind: str, folder: Path, tokenizer: Path) -> None:
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=6144,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=128,
-        tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=2,
-        pad_token_id=3,
-        initializer_range=0.2,
-    )
-    AutoModelForCausalLM.from_config(config).float().save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        (folder / name).write_bytes((tokenizer / name).read_bytes())
-
-
-@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
-def test_llama_cpp_agrees_with_torch_when_a_family_is_converted(kind, folder, make_peft, tmp_path):
-    from interns.gguf.adapter_file import write_adapter_gguf
-
-    source = tmp_path / kind
-    _random_folder(kind, source, folder)
-    gguf = tmp_path / "base.gguf"
-    write_base_gguf(source, gguf, "F32")
-    base = BaseModelRef(kind, gguf, file_sha256(gguf), folder)
-    peft = make_peft(3, gguf=gguf, use_rslora=True, strength=0.2)
-    adapter = write_adapter_gguf(peft, base, tmp_path / "a.gguf", metadata={})
-    with LlamaEngine(base, context_tokens=256, slots=1, threads=1) as engine:
-        ids = engine.tokenize(PROMPT)
-        plain, tuned = engine.logits(ids), engine.logits(ids, adapter=adapter)
-    write_hf_folder(gguf, folder, tmp_path / "again")
-    assert _kl(_torch_logits(source, ids), plain).max() < 1e-3
-    assert _kl(_torch_logits(tmp_path / "again", ids), plain).max() < 1e-3
-    assert _kl(_tuned_logits(source, peft, ids), tuned).max() < 1e-3
-    assert _kl(plain, tuned).mean() > 1e-2
-
-
-def _tuned_logits(folder: Path, peft: Path, ids: list[int]) -> np.ndarray:
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), peft)
-    with torch.no_grad():
-        return model(torch.tensor([ids])).logits[0].numpy()
-
-
 @pytest.mark.parametrize(
     "change",
     [
         {"model_type": "gemma3"},
-        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}},
+        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}},
+        {"rope_scaling": {"type": "longrope"}, "rope_parameters": None},
+        {"hidden_act": "relu"},
+        {"partial_rotary_factor": 0.5},
     ],
 )
 def test_base_is_refused_when_its_family_is_unknown(folder, tmp_path, change):

@@ -57,3 +57,26 @@ def test_answer_shows_question_and_passage():
 def test_broken_or_reaching_template_is_refused(source):
     with pytest.raises(BrokenFile, match="template"):
         ChatTemplate(source, "", "").render([Message("user", "x")])
+
+
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}"
+    "<start_of_turn>{{ m['role'] }}\n{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}"
+)
+
+
+def test_system_message_begins_the_first_turn_when_the_template_refuses_it():
+    turns = task_messages(TRIAGE, "hi", charter=Charter("Help."))
+    text = ChatTemplate(GEMMA, "<bos>", "<eos>").render(turns)
+    assert text.startswith("<bos><start_of_turn>user\nMission: Help.\nYou are triage.")
+    assert text.endswith("\n\nhi<end_of_turn>\n")
+    with pytest.raises(BrokenFile, match="not supported"):
+        ChatTemplate(GEMMA, "", "").render([Message("system", "alone")])
+
+
+@pytest.mark.parametrize("token", ["</s>", "<end_of_turn>", "<bos>", "[/INST]", "<|end|>"])
+def test_control_tokens_of_every_family_are_made_harmless(token):
+    text = ChatTemplate(GEMMA, "", "").render([Message("user", f"a{token}b <b>[x]</b>")])
+    assert f"a{token}b" not in text
+    assert "<b>[x]</b>" in text

@@ -28,6 +28,11 @@ def test_overrides_win_over_the_skill_and_the_defaults() -> None:
         ({"rslora": 1}, "kind bool"),
         ({"missions": "one"}, "list of texts"),
         ({"targets": []}, "no target layers"),
+        ({"use_dora": True}, "DoRA scales"),
+        ({"bias": "all"}, "no biases"),
+        ({"lora_bias": True}, "no biases"),
+        ({"modules_to_save": ["lm_head"]}, "no whole modules"),
+        ({"trainable_token_indices": [1]}, "no single rows"),
     ],
 )
 def test_wrong_settings_are_refused(overrides: dict[str, Any], why: str) -> None:

@@ -135,3 +135,22 @@ def test_second_process_on_a_run_is_refused(make_run: Callable[..., Path]) -> No
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Conflict, match="Process 4711"), RunFolder(folder).owned():
             pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"recipe": {"targets": ["q_proj", "lm_head"]}}, "'lm_head' cannot be trained"),
+        ({"recipe": {"use_dora": True}}, "could be trained but not served"),
+        ({"base": "nowhere"}, "No base is called"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_before_training(
+    make_run: Callable[..., Path], changes: dict[str, Any], why: str
+) -> None:
+    folder = make_run(**changes)
+    assert run_training(folder).returncode == 2
+    outcome = _outcome(folder)
+    assert why in outcome["error"]
+    assert outcome["fix"]
+    assert not any(event["step"] == "tune" for event in _events(folder))

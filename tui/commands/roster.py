@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,7 +42,7 @@ def list_interns(
     show_table(
         ("NAME", "SKILL", "VERSION", "STATUS", "EXAM", "ROLE"),
         (
-            (r["name"], r["skill"], r["version"], r["status"], exam_words(r["exam"]), r["role"])
+            (r["name"], r["skill"], r["version"], _standing(r), exam_words(r["exam"]), r["role"])
             for r in records
         ),
     )
@@ -72,7 +72,7 @@ def show(
         ("name", record["name"]),
         ("skill", record["skill"]),
         ("role", record["role"]),
-        ("status", record["status"]),
+        ("status", _standing(record)),
         ("version", record["version"]),
         ("exam", exam_words(exam)),
         ("interval", " to ".join(f"{bound:.2f}" for bound in interval)),
@@ -80,7 +80,7 @@ def show(
         ("labels", ", ".join(record.get("labels") or ())),
         ("schema", json.dumps(record["schema"]) if record.get("schema") else ""),
         ("corrections", f"{record.get('corrections', 0)} to learn from"),
-        ("base", record["base"]),
+        ("base", f"{record.get('base_name', '')} {record['base']}".strip()),
         ("adapter", record.get("adapter_sha256")),
         ("since", record.get("created_at")),
     ))
@@ -95,9 +95,16 @@ def versions(name: Name, as_json: AsJson = False) -> None:
         emit(records)
         return
     show_table(
-        ("VERSION", "STATUS", "EXAM", "AGE", "FOLDER"),
+        ("VERSION", "STATUS", "EXAM", "BASE", "AGE", "FOLDER"),
         (
-            (r["version"], r["status"], exam_words(r["exam"]), age(r["created_at"]), r["folder"])
+            (
+                r["version"],
+                r["status"],
+                exam_words(r["exam"]),
+                r.get("base_name") or str(r["base"])[:12],
+                age(r["created_at"]),
+                r["folder"],
+            )
             for r in records
         ),
     )
@@ -143,6 +150,13 @@ def import_intern(
         record = intern_record(office.import_folder(source))
     text = f"{record['name']} v{record['version']} is registered ({exam_words(record['exam'])})."
     _changed(record, text, as_json=as_json)
+
+
+def _standing(record: dict[str, Any]) -> str:
+    """Its state, and the base it waits for when that is not in use."""
+    if record.get("base_in_use", True):
+        return str(record["status"])
+    return f"{record['status']}, waits for base {record.get('base_name') or record['base'][:12]}"
 
 
 def _changed(record: dict[str, object], text: str, *, as_json: bool) -> None:

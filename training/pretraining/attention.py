@@ -82,18 +82,14 @@ def _compare(device: torch.device, heads: int, kv_heads: int, head_dim: int) -> 
     shapes = [(2, count, context, head_dim) for count in (heads, kv_heads, kv_heads)]
     parts = [torch.randn(shape, device=device, dtype=torch.bfloat16) for shape in shapes]
     documents = torch.arange(context, device=device).div(100, rounding_mode="floor").repeat(2, 1)
-    results = []
+    results: list[list[Tensor]] = []
     for kind in ("dense", "flex"):
         leaves = [part.clone().requires_grad_() for part in parts]
         run: Callable[..., Tensor] = torch.compile(attend) if kind == "flex" else attend
         out = run(*leaves, make_mask(documents, kind))
-        out.float().square().mean().backward()
-        results.append([out, *(leaf.grad for leaf in leaves)])
-    scale = [max(float(a.float().abs().max()), 1e-6) for a in results[0]]
-    gaps = [
-        float((a.float() - b.float()).abs().max()) / size
-        for a, b, size in zip(*results, scale, strict=True)
-    ]
+        gradients = torch.autograd.grad(out.float().square().mean(), leaves)
+        results.append([part.float() for part in (out.detach(), *gradients)])
+    gaps = (float((a - b).abs().max() / a.abs().max()) for a, b in zip(*results, strict=True))
     return max(gaps)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,10 +44,11 @@ class Checkpoint:
         Raises:
             NoSpace: The disk is full; the old one stands.
         """
-        with whole_file(path) as partial, partial.open("wb") as file:
-            torch.save({**vars(self), "optimizers": list(self.optimizers)}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        # Through memory: torch tells of a full disk in words that say nothing of it.
+        held = io.BytesIO()
+        torch.save({**vars(self), "optimizers": list(self.optimizers)}, held)
+        with whole_file(path) as partial:
+            partial.write_bytes(held.getbuffer())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

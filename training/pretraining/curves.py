@@ -97,7 +97,9 @@ def _thinned(points: Points) -> Points:
     return [(c[-1][0], sum(y for _, y in c) / len(c)) for c in chunks]
 
 
-def _place(point: tuple[float, float], right: float, low: float, high: float) -> tuple[float, float]:
+def _place(
+    point: tuple[float, float], right: float, low: float, high: float
+) -> tuple[float, float]:
     x = _EDGE + point[0] / max(right, 1) * (_WIDTH - 2 * _EDGE)
     y = _EDGE + (high - point[1]) / max(high - low, 1e-9) * (_HEIGHT - 2 * _EDGE)
     return x, y
@@ -106,15 +108,13 @@ def _place(point: tuple[float, float], right: float, low: float, high: float) ->
 def _axes(right: float, low: float, high: float) -> str:
     bottom, top = _HEIGHT - _EDGE, _EDGE
     frame = f'<path d="M{_EDGE} {top}V{bottom}H{_WIDTH - _EDGE}" fill="none" stroke="#444"/>'
-    return frame + "".join(
-        (
-            _label(4, top + 4, f"{high:.2f}"),
-            _label(4, bottom, f"{low:.2f}"),
-            _label(_EDGE, bottom + 18, "0"),
-            _label(_WIDTH - _EDGE - 90, bottom + 18, f"step {right:g}"),
-            _label(_EDGE, bottom + 36, "loss in nats per learned token"),
-        )
-    )
+    return frame + "".join((
+        _label(4, top + 4, f"{high:.2f}"),
+        _label(4, bottom, f"{low:.2f}"),
+        _label(_EDGE, bottom + 18, "0"),
+        _label(_WIDTH - _EDGE - 90, bottom + 18, f"step {right:g}"),
+        _label(_EDGE, bottom + 36, "loss in nats per learned token"),
+    ))
 
 
 def _polyline(points: Points, colour: str) -> str:
@@ -130,4 +130,7 @@ def _label(x: float, y: float, text: str, colour: str = "#222") -> str:
 def _svg(parts: Sequence[str]) -> str:
     size = f'width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
-    return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *parts, "</svg>"]) + "\n"
+    return (
+        "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *parts, "</svg>"])
+        + "\n"
+    )

@@ -170,8 +170,9 @@ class Reader:
         names = [self._needed[number] for number in self._draws[step].tolist()]
         counts = {name: names.count(name) for name in dict.fromkeys(names)}
         first = dict(zip(self._needed, self._before[step].tolist(), strict=True))
-        return ", ".join(f"{name} rows {first[name]} to {first[name] + n - 1}"
-                         for name, n in counts.items())
+        return ", ".join(
+            f"{name} rows {first[name]} to {first[name] + n - 1}" for name, n in counts.items()
+        )
 
     def held_out(self) -> dict[str, Batch]:
         """The rows of each group that are never learned; groups without any are left out."""
@@ -191,15 +192,15 @@ class Reader:
         course, kinds = self._recipe.course, len(self._needed)
         random = np.random.default_rng([course.seed, 1])
         begin = decay_begins(course)
-        draws = np.concatenate(
-            [
-                random.choice(kinds, size=(steps, course.rows), p=[shares.get(g, 0.0) for g in self._needed])
-                for steps, shares in (
-                    (begin, self._recipe.stable),
-                    (course.steps - begin, self._recipe.ending),
-                )
-            ]
-        )
+        draws = np.concatenate([
+            random.choice(
+                kinds, size=(steps, course.rows), p=[shares.get(g, 0.0) for g in self._needed]
+            )
+            for steps, shares in (
+                (begin, self._recipe.stable),
+                (course.steps - begin, self._recipe.ending),
+            )
+        ])
         counts = np.stack([(draws == kind).sum(axis=1) for kind in range(kinds)], axis=1)
         return draws, np.cumsum(counts, axis=0) - counts
 

@@ -72,13 +72,11 @@ def quote(rng: random.Random, passages: Sequence[Passage]) -> Chat:
     found = _WORD.findall(sentence)
     word = rng.choice(found) if found else sentence.split()[0]
     hits = [one for one in passage.sentences if word in one]
-    ask = rng.choice(
-        (
-            f"Quote the sentence that mentions “{word}”.",
-            f"Which sentence says something about {word}?",
-            f"Find the sentence with the word {word}.",
-        )
-    )
+    ask = rng.choice((
+        f"Quote the sentence that mentions “{word}”.",
+        f"Which sentence says something about {word}?",
+        f"Find the sentence with the word {word}.",
+    ))
     rule = f"Quote from the text. If it is not there, say: {NOT_IN_SOURCES}."
     return make_chat(f"{passage.text}\n\n{ask}", hits[0] if hits else NOT_IN_SOURCES, system=rule)
 
@@ -145,20 +143,20 @@ def reformat(rng: random.Random, passages: Sequence[Passage]) -> Chat:
     sentences = rng.choice(passages).sentences
     pieces = rng.sample(words.THINGS + words.CITIES + words.FIRST, rng.randint(3, 7))
     given = ", ".join(pieces)
-    asked, answer = rng.choice(
+    asked, answer = rng.choice((
+        (f"Write as a list:\n{given}", "\n".join(f"- {p}" for p in pieces)),
+        (f"Number these:\n{given}", "\n".join(f"{i}. {p}" for i, p in enumerate(pieces, 1))),
+        (f"Sort by alphabet:\n{given}", ", ".join(sorted(pieces, key=str.casefold))),
+        (f"As a JSON array:\n{given}", json.dumps(pieces)),
+        (f"How many are there?\n{given}", str(len(pieces))),
+        (f"Turn round the order:\n{given}", ", ".join(reversed(pieces))),
+        (f"In capital letters:\n{given}", given.upper()),
+        (f"One sentence a line:\n{' '.join(sentences)}", "\n".join(sentences)),
         (
-            (f"Write as a list:\n{given}", "\n".join(f"- {p}" for p in pieces)),
-            (f"Number these:\n{given}", "\n".join(f"{i}. {p}" for i, p in enumerate(pieces, 1))),
-            (f"Sort by alphabet:\n{given}", ", ".join(sorted(pieces, key=str.casefold))),
-            (f"As a JSON array:\n{given}", json.dumps(pieces)),
-            (f"How many are there?\n{given}", str(len(pieces))),
-            (f"Turn round the order:\n{given}", ", ".join(reversed(pieces))),
-            (f"In capital letters:\n{given}", given.upper()),
-            (f"One sentence a line:\n{' '.join(sentences)}", "\n".join(sentences)),
-            (f"Put a star before each sentence:\n{' '.join(sentences)}",
-             "\n".join(f"* {one}" for one in sentences)),
-        )
-    )
+            f"Put a star before each sentence:\n{' '.join(sentences)}",
+            "\n".join(f"* {one}" for one in sentences),
+        ),
+    ))
     return make_chat(asked, answer)
 
 

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from interns.errors import BrokenFile, Incompatible, InvalidInput
 from training.pretraining.chats import read_sets
+from training.pretraining.corpus import SUFFIX as TEXT_SUFFIX
 from training.pretraining.corpus import (
     Document,
     group_of,
@@ -26,7 +27,6 @@ from training.pretraining.corpus import (
     sources,
     without_duplicates,
 )
-from training.pretraining.corpus import SUFFIX as TEXT_SUFFIX
 from training.pretraining.passages import Passage, cut_passages
 from training.pretraining.recipe import Course
 from training.pretraining.skills import generate

@@ -65,7 +65,15 @@ _TOPICS: Mapping[str, tuple[str, ...]] = {
     "warranty": ("How long is the {} under warranty?", "Is the {} covered if it breaks?"),
     "invoice": ("I need a bill for the {}.", "The invoice for the {} is wrong."),
 }
-_OPENINGS = ("", "", "Hello. ", "Hi there, ", "Good morning. ", "Dear team, ", "Sorry to bother you. ")
+_OPENINGS = (
+    "",
+    "",
+    "Hello. ",
+    "Hi there, ",
+    "Good morning. ",
+    "Dear team, ",
+    "Sorry to bother you. ",
+)
 _ROLES = ("Write the facts of each text as JSON.", "Read orders.", "Turn messages into records.")
 
 
@@ -131,7 +139,10 @@ def remember(rng: random.Random) -> Chat:
     record, _ = _record(rng, rng.randint(2, 5))
     turns: list[str] = []
     for name, value in record.items():
-        turns += [rng.choice(_TOLD[name]).format(value), rng.choice(("Noted.", "All right.", "Ok."))]
+        turns += [
+            rng.choice(_TOLD[name]).format(value),
+            rng.choice(("Noted.", "All right.", "Ok.")),
+        ]
     for name in rng.sample(list(record), rng.randint(1, len(record))):
         turns += [rng.choice(_ASKED[name]), record[name]]
     return make_chat(*turns, system=_system(rng))

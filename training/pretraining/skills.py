@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from training.pretraining import passages as of_passages
 from training.pretraining import records as of_records
@@ -37,12 +38,10 @@ ABOUT_PASSAGES: Mapping[Callable[[random.Random, Sequence[Passage]], Chat], int]
 def generate(count: int, seed: int, passages: Sequence[Passage]) -> Iterator[Chat]:
     """`count` chats; without passages those about records only."""
     rng = random.Random(f"skills/{seed}")
-    makers: list[Callable[[], Chat]] = [
-        lambda make=make: make(rng) for make in ABOUT_RECORDS  # type: ignore[misc]
-    ]
+    makers: list[Callable[[], Chat]] = [partial(make, rng) for make in ABOUT_RECORDS]
     weights = list(ABOUT_RECORDS.values())
     if passages:
-        makers += [lambda make=make: make(rng, passages) for make in ABOUT_PASSAGES]  # type: ignore[misc]
+        makers += [partial(make, rng, passages) for make in ABOUT_PASSAGES]
         weights += ABOUT_PASSAGES.values()
     for make in rng.choices(makers, weights, k=count):
         yield make()

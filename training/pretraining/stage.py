@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from interns.errors import Conflict, InternsError
+from interns.errors import Conflict, Incompatible, InternsError
 from interns.gguf.writing import whole_file
 from training.artifacts import require_space, write_json
 from training.pretraining.chat import PAD
@@ -39,7 +39,7 @@ from training.pretraining.preparing import Order, is_prepared, load_corpus, prep
 from training.pretraining.recipe import TOKENIZER, PretrainRecipe
 from training.pretraining.shards import write_shards
 from training.pretraining.throughput import flops_per_token
-from training.pretraining.tokenizer import load_tokenizer, tokenizer_sha256
+from training.pretraining.tokenizer import control_id, load_tokenizer, tokenizer_sha256
 from training.pretraining.tokens import TokenFile
 from training.pretraining.trainer import Trainer
 from training.reference import pick_device
@@ -136,12 +136,24 @@ class _Stage:
         if self.token_files == self.job.corpus:
             return True
         order = Order(self.job.corpus, self.job.sets, self.token_files, self.recipe.course)
-        # What was prepared by an earlier stage is not read again.
-        mark = self.token_files / "done"
-        if not mark.is_file():
+        course = self.recipe.course
+        made_for = (
+            f"{course.skills} chats, seed {course.seed}, {tokenizer_sha256(self.tokenizer)}\n"
+        )
+        # Written first, so that no source is taken over from another recipe; and last, so that
+        # what an earlier stage finished is not read again.
+        wanted, done = self.token_files / "made-for.txt", self.token_files / "done"
+        if wanted.is_file() and wanted.read_text("utf-8") != made_for:
+            raise Incompatible(
+                f"{self.token_files} was prepared for another recipe.",
+                "Give another folder with --out.",
+            )
+        self.token_files.mkdir(exist_ok=True)
+        wanted.write_text(made_for, encoding="utf-8")
+        if not done.is_file():
             if not prepare(order, self.tokenizer, self.report, until=self.job.until):
                 return False
-            mark.touch()
+            done.touch()
         return True
 
     @cached_property
@@ -167,7 +179,7 @@ class _Stage:
         require_space(
             self.job.out, self.recipe.shape.parameters * _BYTES_PER_WEIGHT, "A checkpoint"
         )
-        reader = Reader(files, self.recipe, self.tokenizer.token_to_id(PAD))
+        reader = Reader(files, self.recipe, control_id(self.tokenizer, PAD))
         trainer = Trainer(self.recipe, self.device)
         if found is not None:
             trainer.load(found.weights, found.optimizers)

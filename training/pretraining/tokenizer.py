@@ -71,6 +71,18 @@ def load_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
+def control_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a control token.
+
+    Raises:
+        Incompatible: The tokenizer lacks it.
+    """
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise Incompatible(f"The tokenizer lacks {token}.", "Use the committed tokenizer.")
+    return int(found)
+
+
 def tokenizer_sha256(tokenizer: Tokenizer) -> str:
     """Hash of everything that decides ids, 64 hex digits."""
     return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
@@ -98,12 +110,10 @@ def _check(tokenizer: Tokenizer, name: str, vocabulary: int) -> None:
 
 def _blank() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+    ])
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 

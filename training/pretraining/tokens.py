@@ -87,12 +87,13 @@ def load_tokens(path: Path) -> TokenFile:
                 lengths=lengths,
                 learned=int(about["learned"]),
             )
-        if ids.dtype != np.uint16 or int(lengths.sum()) != len(ids):
-            raise ValueError("its parts do not fit together")
+        fits = ids.dtype == np.uint16 and int(lengths.sum()) == len(ids)
     except (lzma.LZMAError, ValueError, KeyError, OSError, EOFError) as error:
         raise BrokenFile(
             f"{path.name} is truncated or no token file: {error}.", "Prepare the corpus anew."
         ) from error
+    if not fits:
+        raise BrokenFile(f"The parts of {path.name} do not fit together.", "Prepare it anew.")
     return file
 
 

@@ -34,9 +34,7 @@ class Trainer:
         initialize(self.model, recipe.course.seed)
         self.model.to(device)
         shape = recipe.shape
-        self.attention, self.note = choose_kind(
-            device, shape.heads, shape.kv_heads, shape.head_dim
-        )
+        self.attention, self.note = choose_kind(device, shape.heads, shape.kv_heads, shape.head_dim)
         self.optimizers = self._make_optimizers()
         self._loss: Callable[[Tensor, Tensor, Mask], Tensor] = self.model.loss
         if device.type == "cuda":

@@ -48,7 +48,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, out: Path) -> Tokeniz
             "Give more texts, or ask for fewer tokens.",
         )
     with whole_file(out) as partial:
-        tokenizer.save(str(partial))
+        tokenizer.save(str(partial), pretty=False)
     return tokenizer
 
 

@@ -45,6 +45,7 @@ class Task:
 
 
 def main() -> int:
+    """Run the tasks, print the table; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=", ".join(TASKS))
     parser.add_argument("--out", type=Path, required=True)
@@ -98,9 +99,15 @@ def work(name: str, data: Path, out: Path, *, base: str, quick: bool) -> None:
             lines = (json.dumps(row, ensure_ascii=False) for row in rows)
             (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
         request = {
-            **{"name": name, "skill": task.skill, "role": task.role, "base": base},
-            **{"data": str(folder / "train.jsonl"), "exam": str(folder / "exam.jsonl")},
-            **{"input": "text", "output": "answer", "home": str(out / "home")},
+            "name": name,
+            "skill": task.skill,
+            "role": task.role,
+            "base": base,
+            "data": str(folder / "train.jsonl"),
+            "exam": str(folder / "exam.jsonl"),
+            "input": "text",
+            "output": "answer",
+            "home": str(out / "home"),
             "recipe": {**task.recipe, **({"baseline_rows": 40} if quick else {})},
         }
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
@@ -110,10 +117,11 @@ def work(name: str, data: Path, out: Path, *, base: str, quick: bool) -> None:
 
 def few(rows: list[Row], count: int) -> list[Row]:
     """A fixed sample, the same for every base."""
-    return random.Random(SEED).sample(rows, count) if len(rows) > count else rows
+    return random.Random(SEED).sample(rows, count) if len(rows) > count else rows  # noqa: S311
 
 
 def table(names: list[str], out: Path, base: str) -> str:
+    """The results as Markdown."""
     head = "| task | metric | exam | 95 % | base+prompt | rows | passes | tuning | status |"
     lines = [
         f"Base: {base}. {os.cpu_count()} CPUs, {platform.machine()}.",
@@ -125,6 +133,7 @@ def table(names: list[str], out: Path, base: str) -> str:
 
 
 def row(name: str, folder: Path) -> str:
+    """One task's line of the table."""
     path = folder / "outcome.json"
     outcome = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     exam, tuning = outcome.get("exam") or {}, outcome.get("tuning") or {}
@@ -165,7 +174,7 @@ def sentence_polarity(data: Path) -> tuple[list[Row], list[Row]]:
     """No official split: every tenth row of a fixed order is the exam."""
     lines = read_lines(data / "sentence_polarity" / "all.jsonl")
     rows = [{"text": r["text"], "answer": r["label"]} for r in lines]
-    random.Random(SEED).shuffle(rows)
+    random.Random(SEED).shuffle(rows)  # noqa: S311
     return [r for i, r in enumerate(rows) if i % 10], rows[::10]
 
 
@@ -212,6 +221,7 @@ def scitldr(data: Path) -> tuple[list[Row], list[Row]]:
 
 
 def questions(folder: Path, split: str) -> list[Row]:
+    """FairytaleQA's explicit questions of a split, each with its first section."""
     sections = {
         (story["story"], part["section"]): part["text"]
         for story in read_lines(folder / f"{split}_stories.jsonl")
@@ -225,11 +235,13 @@ def questions(folder: Path, split: str) -> list[Row]:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header."""
     with path.open(encoding="utf-8-sig", newline="") as lines:
         return list(csv.DictReader(lines))
 
 
 def read_lines(path: Path) -> Iterator[Row]:
+    """The objects of a JSON Lines file."""
     with path.open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
 

@@ -1,0 +1,264 @@
+"""How well a base adapts: fixed recipes on real tasks that stayed out of its pre-training.
+
+Run: ``INTERNS_DATASETS=DIR python benchmarks/adaptability.py --out FOLDER [--base BASE] [--quick]
+[TASK …]``, where DIR holds the data sets in their own forms and BASE is a folder with ``base.gguf``
+and its tokenizer, as ``python -m training.pretrain export`` makes it; without it the starter is
+examined. Every task is one ``python -m training run``; stopped, the same command goes on, and a
+finished task is not done again. Prints Markdown.
+
+``--quick`` takes small fixed subsets, the same for every base, to compare bases on two cores; its
+scores are not those of the full sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+Sets = Callable[[Path], tuple[list[Row], list[Row]]]  # rows to learn from and to be examined on
+
+SEED = 11
+QUICK_ROWS, QUICK_EXAM = 600, 120
+NAME = "examined"  # of a given base inside the data directory
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: its rows as {text, answer[, passages]}, the skill, and what the recipe changes."""
+
+    read: Sets
+    skill: str
+    role: str
+    recipe: Mapping[str, Any]
+
+
+def main() -> int:
+    """Run the tasks, print the table; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--base", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    chosen = parser.parse_args()
+    data = Path(os.environ.get("INTERNS_DATASETS", ""))
+    if not (data / "banking77").is_dir():
+        print("Set INTERNS_DATASETS to the folder that holds banking77 and the other sets.")
+        return 2
+    names = chosen.tasks or list(TASKS)
+    if unknown := set(names) - set(TASKS):
+        print(f"There is no task {min(unknown)!r}; there are {', '.join(TASKS)}.")
+        return 2
+    out = chosen.out.absolute() / ("quick" if chosen.quick else "full")
+    base = install(chosen.base, out / "home")
+    for name in names:
+        work(name, data, out, base=base, quick=chosen.quick)
+    print(table(names, out, chosen.base.name if chosen.base else "starter"))
+    return 0
+
+
+def install(base: Path | None, home: Path) -> str:
+    """Put a base into the data directory of the benchmark; its name there."""
+    home.mkdir(parents=True, exist_ok=True)
+    place = home / "bases" / NAME
+    wanted = base.absolute() if base else None
+    if place.is_symlink() and place.resolve() != wanted:
+        raise SystemExit(f"{home.parent} was begun with another base: give another --out.")
+    if wanted is None:
+        return "starter"
+    if not (wanted / "base.gguf").is_file():
+        raise SystemExit(f"{base} holds no base.gguf.")
+    if not place.is_symlink():
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(wanted, target_is_directory=True)
+    return NAME
+
+
+def work(name: str, data: Path, out: Path, *, base: str, quick: bool) -> None:
+    """Onboard one task unless that is done; a failed gate is a result as well."""
+    task, folder = TASKS[name], out / name
+    if (folder / "outcome.json").is_file():
+        return
+    if not (folder / "request.json").is_file():
+        train, exam = task.read(data)
+        if quick:
+            train, exam = few(train, QUICK_ROWS), few(exam, QUICK_EXAM)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, rows in (("train.jsonl", train), ("exam.jsonl", exam)):
+            lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+            (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        request = {
+            "name": name,
+            "skill": task.skill,
+            "role": task.role,
+            "base": base,
+            "data": str(folder / "train.jsonl"),
+            "exam": str(folder / "exam.jsonl"),
+            "input": "text",
+            "output": "answer",
+            "home": str(out / "home"),
+            "recipe": {**task.recipe, **({"baseline_rows": 40} if quick else {})},
+        }
+        (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    subprocess.run([sys.executable, "-m", "training", "run", str(folder)], check=False,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
+
+
+def few(rows: list[Row], count: int) -> list[Row]:
+    """A fixed sample, the same for every base."""
+    return random.Random(SEED).sample(rows, count) if len(rows) > count else rows  # noqa: S311
+
+
+def table(names: list[str], out: Path, base: str) -> str:
+    """The results as Markdown."""
+    head = "| task | metric | exam | 95 % | base+prompt | rows | passes | tuning | status |"
+    lines = [
+        f"Base: {base}. {os.cpu_count()} CPUs, {platform.machine()}.",
+        "",
+        head,
+        "|---" * 9 + "|",
+    ]
+    return "\n".join([*lines, *(row(name, out / name) for name in names)])
+
+
+def row(name: str, folder: Path) -> str:
+    """One task's line of the table."""
+    path = folder / "outcome.json"
+    outcome = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    exam, tuning = outcome.get("exam") or {}, outcome.get("tuning") or {}
+    if not exam:
+        return f"| {name} | – | not examined: {outcome.get('error', 'interrupted')} |" + " |" * 6
+    low, high = exam["interval"]
+    cells = (
+        *(name, exam["metric"], f"{exam['score']:.3f}", f"{low:.3f}–{high:.3f}"),
+        f"{exam['baseline']:.3f} ({exam['baseline_examples']} rows)",
+        *(exam["examples"], tuning["epochs"], f"{tuning['seconds']:.0f} s", outcome["status"]),
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+# The sets in their own forms -----------------------------------------------------------------
+
+
+def banking77(data: Path) -> tuple[list[Row], list[Row]]:
+    """77 intents, official split."""
+    train, test = (
+        [{"text": r["text"], "answer": r["category"]} for r in read_csv(data / "banking77" / file)]
+        for file in ("train.csv", "test.csv")
+    )
+    return train, test
+
+
+def clinc150(data: Path) -> tuple[list[Row], list[Row]]:
+    """150 intents in scope, official split."""
+    content = json.loads((data / "clinc150_oos" / "data_full.json").read_text("utf-8"))
+    train, test = (
+        [{"text": text, "answer": label} for text, label in content[split]]
+        for split in ("train", "test")
+    )
+    return train, test
+
+
+def sentence_polarity(data: Path) -> tuple[list[Row], list[Row]]:
+    """No official split: every tenth row of a fixed order is the exam."""
+    lines = read_lines(data / "sentence_polarity" / "all.jsonl")
+    rows = [{"text": r["text"], "answer": r["label"]} for r in lines]
+    random.Random(SEED).shuffle(rows)  # noqa: S311
+    return [r for i, r in enumerate(rows) if i % 10], rows[::10]
+
+
+def e2e(data: Path) -> tuple[list[Row], list[Row]]:
+    """Sentences to facts. The set's train split is not here: learned from dev, examined on test."""
+    train, test = (
+        [
+            {
+                "text": r["ref"],
+                "answer": json.dumps(dict(re.findall(r"(\w+)\[([^\]]*)\]", r["mr"]))),
+            }
+            for r in read_csv(data / "e2e_nlg" / file)
+        ]
+        for file in ("devset.csv", "testset_w_refs.csv")
+    )
+    return train, test
+
+
+def fairytaleqa(data: Path) -> tuple[list[Row], list[Row]]:
+    """Questions that the text answers in its own words, each with its section."""
+    train, test = (questions(data / "fairytaleqa", split) for split in ("train", "test"))
+    return train, test
+
+
+def xquad(data: Path) -> tuple[list[Row], list[Row]]:
+    """Learned from FairytaleQA, examined on XQuAD, which is for evaluation only."""
+    lines = read_lines(data / "xquad_en" / "xquad_en.jsonl")
+    exam = [
+        {"text": r["question"], "answer": r["answers"][0], "passages": r["context"]} for r in lines
+    ]
+    return questions(data / "fairytaleqa", "train"), exam
+
+
+def scitldr(data: Path) -> tuple[list[Row], list[Row]]:
+    """Abstracts to one line; the first of several is the reference."""
+    train, test = (
+        [
+            {"text": " ".join(r["source"]), "answer": r["target"][0]}
+            for r in read_lines(data / "scitldr" / f"{split}.jsonl")
+        ]
+        for split in ("train", "test")
+    )
+    return train, test
+
+
+def questions(folder: Path, split: str) -> list[Row]:
+    """FairytaleQA's explicit questions of a split, each with its first section."""
+    sections = {
+        (story["story"], part["section"]): part["text"]
+        for story in read_lines(folder / f"{split}_stories.jsonl")
+        for part in story["sections"]
+    }
+    return [
+        {"text": r["question"], "answer": r["answer"], "passages": sections[r["story"], r["sections"][0]]}
+        for r in read_lines(folder / f"{split}_qa.jsonl")
+        if r["explicit"] == "explicit" and (r["story"], r["sections"][0]) in sections
+    ]  # fmt: skip
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header."""
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def read_lines(path: Path) -> Iterator[Row]:
+    """The objects of a JSON Lines file."""
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+INTENTS = {"batch_tokens": 1024, "drop_rare_labels": True}
+TASKS: Mapping[str, Task] = {
+    "banking77": Task(banking77, "classify", "Sort questions of bank customers.", INTENTS),
+    "clinc150": Task(clinc150, "classify", "Sort requests by intent.", INTENTS),
+    "sentence-polarity": Task(
+        sentence_polarity, "classify", "Say whether a review is good or bad.", {}
+    ),
+    "e2e": Task(e2e, "extract", "Write the facts of each text as JSON.", {"batch_tokens": 1024}),
+    "fairytaleqa": Task(fairytaleqa, "answer", "Say whether the passage answers.", {}),
+    "xquad": Task(xquad, "answer", "Say whether the passage answers.", {}),
+    "scitldr": Task(scitldr, "write", "Sum the abstract up in one line.", {"max_tokens": 768}),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""A run becomes the base that serves: one Q8_0 GGUF, checked against torch, with its card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from interns.base_model import BaseModelRef
+from interns.errors import BrokenFile, Conflict, GateNotMet, Incompatible
+from interns.gguf.base_file import write_base_gguf
+from interns.gguf.weights import Weights
+from interns.manifest import sha256_of
+from interns.paths import Paths
+from training.artifacts import read_json, saving, write_json
+from training.base_check import verify_base
+from training.pretraining.chat import BOS, END, PAD, TEMPLATE
+from training.pretraining.checkpoint import load_checkpoint
+from training.pretraining.recipe import PretrainRecipe, Shape, recipe_from_dict
+from training.pretraining.stage import CHECKPOINT, FACTS
+from training.pretraining.tokenizer import control_id, load_tokenizer, tokenizer_sha256
+from training.reference import quiet_libraries
+
+COMMITTED = Path(__file__).parents[1] / "recipes" / "pretrain" / "tokenizer.json"
+GGUF = "base.gguf"
+
+
+def export_base(run: Path, out: Path, tokenizer: Path | None = None) -> dict[str, Any]:
+    """Write ``base.gguf``, its tokenizer files, its card and its curves into `out`.
+
+    The folder appears whole and verified, or not at all; it is what a data directory holds under
+    ``bases/NAME``.
+
+    Args:
+        run: A run's folder, finished or not, or the ``result`` folder of a finished one.
+        out: The folder to make; a base that is there already is replaced.
+        tokenizer: The tokenizer of the run, by default the committed one.
+
+    Returns:
+        What `training.base_check.verify_base` found, and ``bytes`` of the file.
+
+    Raises:
+        BrokenFile: The run's files are missing or damaged.
+        Incompatible: The tokenizer is not the run's, or llama.cpp could not repeat it.
+        GateNotMet: llama.cpp and torch disagree; nothing is written.
+        NoSpace: The disk is full; nothing is written.
+        Conflict: `out` is there and is no base.
+    """
+    if out.exists() and not (out / GGUF).is_file():
+        raise Conflict(f"{out} is there already and holds no base.", "Give another folder.")
+    facts = _facts(run)
+    recipe = recipe_from_dict(facts["recipe"])
+    source = tokenizer or COMMITTED
+    found = tokenizer_sha256(load_tokenizer(source, recipe.shape.vocabulary))
+    if found != facts["identity"]["tokenizer"]:
+        raise Incompatible(
+            f"{source} is not the tokenizer of this run.", "Give the run's with --tokenizer."
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
+        whole, hf = Path(work) / "base", Path(work) / "hf"
+        whole.mkdir()
+        with saving(out.parent, "the exported base"):
+            _write_hf(hf, recipe, _weights(run, facts), source)
+            write_base_gguf(hf, whole / GGUF, "Q8_0", name=recipe.name)
+            for name in ("tokenizer.json", "tokenizer_config.json"):
+                shutil.copyfile(hf / name, whole / name)
+            for name in ("curve.jsonl", "curve.svg"):
+                shutil.copyfile(run / name, whole / name)
+            shutil.rmtree(hf)
+        verified = _verify(whole, recipe.name, Paths(Path(work) / "home"))
+        (whole / "CARD.md").write_text(write_card(recipe, facts, verified), encoding="utf-8")
+        shutil.rmtree(out, ignore_errors=True)
+        whole.replace(out)
+    return verified | {"bytes": (out / GGUF).stat().st_size, "base": str(out)}
+
+
+def hf_config(shape: Shape, ids: Mapping[str, int]) -> dict[str, Any]:
+    """``config.json`` as transformers reads it."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "bos_token_id": ids[BOS],
+        "eos_token_id": ids[END],
+        "pad_token_id": ids[PAD],
+        "dtype": "float32",
+        "head_dim": shape.head_dim,
+        "hidden_act": "silu",
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.feed_forward,
+        "max_position_embeddings": shape.context,
+        "num_attention_heads": shape.heads,
+        "num_hidden_layers": shape.layers,
+        "num_key_value_heads": shape.kv_heads,
+        "rms_norm_eps": shape.norm_eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
+        "tie_word_embeddings": True,
+        "vocab_size": shape.vocabulary,
+    }
+
+
+def write_card(
+    recipe: PretrainRecipe, facts: Mapping[str, Any], verified: Mapping[str, Any]
+) -> str:
+    """The card of the base as Markdown: data, compute, held-out loss, agreement, limits."""
+    shape = dataclasses.asdict(recipe.shape)
+    size = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in shape.items())
+    compute = facts["flops_per_token"] * facts["tokens"]
+    lines = [
+        f"# {recipe.name}",
+        "",
+        f"A plain Llama with {facts['parameters'] / 1e6:.1f} M parameters, made from nothing by "
+        "`training/pretrain.py`, stored as Q8_0.",
+        "",
+        f"Size: {size}.",
+        "",
+        "## Compute",
+        "",
+        f"{facts['step']} of {facts['steps']} steps, {facts['tokens']} token-steps in "
+        f"{facts['seconds']:.0f} s on {facts['device']} with torch {facts['torch']}, "
+        f"{compute:.1e} floating-point operations.",
+        "",
+        "## Held-out loss (nats per learned token)",
+        "",
+        *[f"- {group}: {loss:.3f}" for group, loss in facts["held_out"].items()],
+        "",
+        "## Agreement of llama.cpp with torch",
+        "",
+        f"Token ids equal on {verified['token_ids_equal']} of {verified['texts']} texts; the same "
+        f"next token at {verified['top1_agreement']:.2%} of {verified['positions']} positions; mean "
+        f"KL {verified['mean_kl']:.1e} nats.",
+        "",
+        "## Learned from",
+        "",
+        "| source | group | documents | tokens | licence as stated |",
+        "|---|---|---|---|---|",
+        *[
+            f"| {s['name']} | {s['group']} | {s['documents']} | {s['tokens']} | {s['licence']} |"
+            for s in facts["sources"]
+        ],
+        "",
+        "Some licences are share-alike. Left out, because bases are examined on them: BANKING77, "
+        "CLINC150, sentence polarity, E2E, SciTLDR, XQuAD, FairytaleQA with the stories of its "
+        "validation and test splits, and every other test split.",
+        "",
+        "## Limits",
+        "",
+        "English only. It is made to be adapted: without an adapter it states wrong things "
+        "fluently. Much of its prose is old fiction and public-sector and product documentation, "
+        "whose views and omissions it repeats.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _facts(run: Path) -> dict[str, Any]:
+    if not (run / FACTS).is_file():
+        raise BrokenFile(
+            f"{run} holds no {FACTS}: no stage of a run ended there.",
+            "Give a run's folder, or its result folder.",
+        )
+    return dict(read_json(run / FACTS))
+
+
+def _weights(run: Path, facts: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights by their Hugging Face names, float32."""
+    checkpoint = run / CHECKPOINT
+    if not checkpoint.is_file():
+        return {name: torch.from_numpy(value) for name, value in Weights.of_folder(run).items()}
+    found = load_checkpoint(checkpoint)
+    if found.identity != facts["identity"]:
+        raise Incompatible(
+            f"{checkpoint} and {FACTS} beside it are of two runs.", "Run a stage again."
+        )
+    return {f"model.{name}": weight.float() for name, weight in found.weights.items()}
+
+
+def _write_hf(
+    folder: Path, recipe: PretrainRecipe, weights: dict[str, Tensor], tokenizer: Path
+) -> None:
+    folder.mkdir()
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    loaded = load_tokenizer(tokenizer, recipe.shape.vocabulary)
+    ids = {token: control_id(loaded, token) for token in (BOS, END, PAD)}
+    write_json(folder / "config.json", hf_config(recipe.shape, ids))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": BOS,
+        "eos_token": END,
+        "pad_token": PAD,
+        "model_max_length": recipe.shape.context,
+    }
+    write_json(folder / "tokenizer_config.json", settings)
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ids[END]}))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _verify(folder: Path, name: str, home: Paths) -> dict[str, Any]:
+    gguf = folder / GGUF
+    base = BaseModelRef(name, gguf, sha256_of(gguf), folder)
+    with quiet_libraries():
+        verified = verify_base(base, home.create())
+    if not verified["passed"]:
+        raise GateNotMet(
+            f"llama.cpp and torch disagree: {json.dumps(verified, ensure_ascii=False)}.",
+            "The export is wrong: please report it with the run's folder.",
+        )
+    return verified

@@ -1,0 +1,335 @@
+"""One stage of a run: as many steps as the time allows, from where the last stage ended.
+
+The folder of a run holds ``prepared/`` (unless a prepared corpus was given), ``checkpoint.pt``,
+``curve.jsonl``, ``run.json`` and, when it is finished, ``result/``: all that has to come back from
+another machine, each file small.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from interns.errors import Conflict, Incompatible, InternsError
+from interns.gguf.writing import whole_file
+from training.artifacts import require_space, write_json
+from training.pretraining.chat import PAD
+from training.pretraining.checkpoint import (
+    Checkpoint,
+    check_identity,
+    load_checkpoint,
+    random_state,
+    restore_random,
+)
+from training.pretraining.curves import Curve, draw
+from training.pretraining.packing import Reader
+from training.pretraining.preparing import Order, is_prepared, load_corpus, prepare
+from training.pretraining.recipe import TOKENIZER, PretrainRecipe
+from training.pretraining.shards import write_shards
+from training.pretraining.throughput import flops_per_token
+from training.pretraining.tokenizer import control_id, load_tokenizer, tokenizer_sha256
+from training.pretraining.tokens import TokenFile
+from training.pretraining.trainer import Trainer
+from training.reference import pick_device
+
+CHECKPOINT, CURVE, FACTS, RESULT = "checkpoint.pt", "curve.jsonl", "run.json", "result"
+_REPORT_S = 5.0
+_BYTES_PER_WEIGHT = 16  # weights and moments in fp32, and the same again while one is replaced
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and where it lives.
+
+    Attributes:
+        recipe: What to make.
+        corpus: Folder of texts, or of token files made before.
+        sets: Folder of instruction sets, or None.
+        out: The run's folder.
+        until: When the stage ends, on `time.monotonic`'s clock.
+    """
+
+    recipe: PretrainRecipe
+    corpus: Path
+    sets: Path | None
+    out: Path
+    until: float = math.inf
+
+
+class _Pace:
+    """How fast this stage is; the first step is left out, since it may compile."""
+
+    def __init__(self, tokens_per_step: int, flops: float) -> None:
+        self._per_step, self._flops = tokens_per_step, flops
+        self.steps, self.seconds, self.longest = 0, 0.0, 0.0
+        self._first = True
+
+    def add(self, seconds: float) -> None:
+        """Count one step."""
+        self.longest = seconds if self._first else max(self.longest if self.steps else 0, seconds)
+        if not self._first:
+            self.steps, self.seconds = self.steps + 1, self.seconds + seconds
+        self._first = False
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Token-steps per second, padding included; 0 before the second step."""
+        return self.steps * self._per_step / self.seconds if self.seconds else 0.0
+
+    @property
+    def teraflops(self) -> float:
+        """Achieved 10^12 floating-point operations per second."""
+        return self.tokens_per_s * self._flops / 1e12
+
+
+def run_stage(job: Job, report: Callable[[str], None]) -> dict[str, Any]:
+    """Prepare what is missing, learn until the time is over or the run is finished.
+
+    Returns:
+        ``finished``, ``step``, ``steps``, ``tokens_per_s``, ``teraflops``, the last ``held_out``
+        losses and, when finished, the ``result`` folder.
+
+    Raises:
+        Incompatible: The folder belongs to another recipe, tokenizer or corpus.
+        BrokenFile: The corpus, a token file or the checkpoint is damaged.
+        NoSpace: The disk is full; the last checkpoint stands.
+        Conflict: Another process works in this folder.
+        InternsError: The loss is no number any more; the last checkpoint stands.
+    """
+    job.out.mkdir(parents=True, exist_ok=True)
+    with _owned(job.out):
+        stage = _Stage(job, report)
+        if not stage.prepared():
+            return {"finished": False, "step": 0, "steps": job.recipe.course.steps}
+        return stage.learn()
+
+
+class _Stage:
+    def __init__(self, job: Job, report: Callable[[str], None]) -> None:
+        self.job, self.report = job, report
+        self.recipe = job.recipe
+        self.checkpoint = job.out / CHECKPOINT
+        self.curve = Curve(job.out / CURVE)
+        path = job.recipe.tokenizer or Path(TOKENIZER)
+        self.tokenizer: Tokenizer = load_tokenizer(path, job.recipe.shape.vocabulary)
+        given = is_prepared(job.corpus)
+        self.token_files = job.corpus if given else job.out / "prepared"
+        self.device = pick_device()
+        tokens = self.recipe.course.rows * self.recipe.shape.context
+        self.pace = _Pace(tokens, flops_per_token(self.recipe.shape))
+        self.step, self.seconds, self.saved = 0, 0.0, 0.0
+
+    def prepared(self) -> bool:
+        """Make the token files unless they were given; whether all are there."""
+        if self.token_files == self.job.corpus:
+            return True
+        order = Order(self.job.corpus, self.job.sets, self.token_files, self.recipe.course)
+        course = self.recipe.course
+        made_for = (
+            f"{course.skills} chats, seed {course.seed}, {tokenizer_sha256(self.tokenizer)}\n"
+        )
+        # Written first, so that no source is taken over from another recipe; and last, so that
+        # what an earlier stage finished is not read again.
+        wanted, done = self.token_files / "made-for.txt", self.token_files / "done"
+        if wanted.is_file() and wanted.read_text("utf-8") != made_for:
+            raise Incompatible(
+                f"{self.token_files} was prepared for another recipe.",
+                "Give another folder with --out.",
+            )
+        self.token_files.mkdir(exist_ok=True)
+        wanted.write_text(made_for, encoding="utf-8")
+        if not done.is_file():
+            if not prepare(order, self.tokenizer, self.report, until=self.job.until):
+                return False
+            done.touch()
+        return True
+
+    @cached_property
+    def corpus(self) -> tuple[list[TokenFile], str]:
+        """Token files and their fingerprint."""
+        return load_corpus(self.token_files, self.tokenizer)
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        """What a checkpoint must have been made with."""
+        return {
+            "recipe": self.recipe.sha256,
+            "tokenizer": tokenizer_sha256(self.tokenizer),
+            "corpus": self.corpus[1],
+        }
+
+    def learn(self) -> dict[str, Any]:
+        """Do steps, save, and write the result when all are done."""
+        files, _ = self.corpus
+        found = load_checkpoint(self.checkpoint) if self.checkpoint.is_file() else None
+        if found is not None:
+            check_identity(found, self.identity, self.checkpoint)
+        require_space(
+            self.job.out, self.recipe.shape.parameters * _BYTES_PER_WEIGHT, "A checkpoint"
+        )
+        reader = Reader(files, self.recipe, control_id(self.tokenizer, PAD))
+        trainer = Trainer(self.recipe, self.device)
+        if found is not None:
+            trainer.load(found.weights, found.optimizers)
+            restore_random(found.random)
+            self.step, self.seconds = found.step, found.seconds
+        self._announce(trainer)
+        self.curve.cut(self.step)
+        self._go_on(trainer, reader)
+        return self._finish(trainer)
+
+    def _go_on(self, trainer: Trainer, reader: Reader) -> None:
+        course = self.recipe.course
+        looks = reader.held_out()
+        last_save = last_report = time.monotonic()
+        batch = reader.batch(self.step) if self.step < course.steps else None
+        while batch is not None:
+            began = time.monotonic()
+            loss, norm = trainer.step(self.step, batch)
+            batch = reader.batch(self.step + 1) if self.step + 1 < course.steps else None
+            self._check(float(loss), float(norm), reader)
+            self.step += 1
+            now = time.monotonic()
+            self.pace.add(now - began)
+            self.seconds += now - began
+            self.curve.add({"step": self.step, "loss": round(float(loss), 6)})
+            if self.step % course.held_out_every == 0 or batch is None:
+                self.curve.add({"step": self.step, "held_out": trainer.held_out(looks)})
+            if now - last_report >= _REPORT_S:
+                last_report = now
+                self._progress(float(loss))
+            over = time.monotonic() + 2 * (self.pace.longest + self.saved) > self.job.until
+            if over or batch is None or now - last_save >= course.checkpoint_s:
+                self._save(trainer, reader)
+                last_save = time.monotonic()
+            if over:
+                return
+
+    def _check(self, loss: float, norm: float, reader: Reader) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        kept = "The last checkpoint stands" if self.checkpoint.is_file() else "Nothing was kept"
+        raise InternsError(
+            f"The loss is {loss:g} and the gradient's norm {norm:g} in step {self.step + 1}, which "
+            f"read {reader.describe(self.step)}. {kept}.",
+            "Look at those rows; if they are fine, lower matrix_rate and other_rate and begin anew.",
+        )
+
+    def _save(self, trainer: Trainer, reader: Reader) -> None:
+        if not trainer.is_finite():
+            self._check(math.nan, math.nan, reader)
+        began = time.monotonic()
+        Checkpoint(
+            identity=self.identity,
+            step=self.step,
+            weights=trainer.model.state_dict(),
+            optimizers=tuple(optimizer.state_dict() for optimizer in trainer.optimizers),
+            random=random_state(),
+            seconds=self.seconds,
+        ).save(self.checkpoint)
+        self.saved = time.monotonic() - began
+
+    def _announce(self, trainer: Trainer) -> None:
+        shape, course = self.recipe.shape, self.recipe.course
+        self.report(
+            f"{self.recipe.name}: {shape.parameters / 1e6:.1f} M parameters, {course.steps} steps of "
+            f"{course.rows} × {shape.context} tokens ({self.recipe.tokens / 1e6:.0f} M in all), "
+            f"{flops_per_token(shape) / 1e6:.0f} MFLOP per token, on {_device_name(self.device)} "
+            f"with {trainer.attention} attention{f' ({trainer.note})' * bool(trainer.note)}"
+        )
+        if self.step:
+            self.report(f"Going on after step {self.step}.")
+
+    def _progress(self, loss: float) -> None:
+        left = self.recipe.course.steps - self.step
+        speed = self.pace.tokens_per_s
+        tokens = left * self.recipe.course.rows * self.recipe.shape.context
+        wait = f", {tokens / speed:.0f} s to go" if speed else ""
+        self.report(
+            f"step {self.step} of {self.recipe.course.steps}, loss {loss:.4f}, "
+            f"{speed:.0f} tokens/s, {self.pace.teraflops:.3g} TFLOP/s{wait}"
+        )
+
+    def _finish(self, trainer: Trainer) -> dict[str, Any]:
+        finished = self.step == self.recipe.course.steps
+        lines = self.curve.lines()
+        held_out = [line["held_out"] for line in lines if "held_out" in line]
+        outcome = {
+            "finished": finished,
+            "step": self.step,
+            "steps": self.recipe.course.steps,
+            "seconds": round(self.seconds, 1),
+            "tokens_per_s": round(self.pace.tokens_per_s, 1),
+            "teraflops": float(f"{self.pace.teraflops:.3g}"),
+            "held_out": held_out[-1] if held_out else {},
+        }
+        with whole_file(self.job.out / "curve.svg") as partial:
+            title = f"{self.recipe.name}, {self.step} of {self.recipe.course.steps} steps"
+            partial.write_text(draw(lines, title), encoding="utf-8")
+        write_json(self.job.out / FACTS, self._facts(outcome))
+        if not finished:
+            return outcome
+        result = self.job.out / RESULT
+        result.mkdir(exist_ok=True)
+        write_shards(trainer.model.state_dict(), result)
+        for name in (CURVE, "curve.svg", FACTS):
+            with whole_file(result / name) as partial:
+                shutil.copyfile(self.job.out / name, partial)
+        return outcome | {"result": str(result)}
+
+    def _facts(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
+        files, _ = self.corpus
+        return {
+            **outcome,
+            "recipe": self.recipe.to_dict(),
+            "identity": dict(self.identity),
+            "parameters": self.recipe.shape.parameters,
+            "tokens": self.step * self.recipe.course.rows * self.recipe.shape.context,
+            "flops_per_token": flops_per_token(self.recipe.shape),
+            "device": _device_name(self.device),
+            "torch": torch.__version__,
+            "sources": _sources(files),
+        }
+
+
+def _sources(files: Sequence[TokenFile]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": file.name,
+            "group": file.group,
+            "licence": file.licence,
+            "documents": file.learned,
+            "tokens": int(file.lengths[: file.learned].sum()),
+        }
+        for file in files
+    ]
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(
+                f"Another process is working in {folder}.", "Wait for it, or end it first."
+            ) from error
+        yield

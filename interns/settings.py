@@ -51,6 +51,7 @@ class EngineSettings(_Section):
         default=4096, ge=256, le=131072, description="Tokens of the KV cache."
     )
     slots: int = Field(default=8, ge=1, le=64, description="Requests answered at the same time.")
+    queue: int = Field(default=64, ge=1, le=10000, description="Requests that may wait; then busy.")
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads; 0 picks by the machine."
     )

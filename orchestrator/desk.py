@@ -185,6 +185,7 @@ class Desk:
             self.base,
             context_tokens=chosen.context_tokens,
             slots=chosen.slots,
+            queue=chosen.queue,
             threads=chosen.threads,
             gpu_layers=chosen.gpu_layers,
         )

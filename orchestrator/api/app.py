@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import ceil
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from interns.errors import InternsError, InvalidInput, NotFound
+from interns.errors import Busy, InternsError, InvalidInput, NotFound
 from orchestrator.api.events import office_router
 from orchestrator.api.interns import asking_router, interns_router
 from orchestrator.api.knowledge import knowledge_router
@@ -57,7 +58,8 @@ def build_app(
 
 def _body(error: BaseException) -> JSONResponse:
     code = error.code if isinstance(error, InternsError) else "failed"
-    return JSONResponse(to_body(error), status_code=HTTP_STATUS.get(code, 500))
+    wait = {"Retry-After": str(ceil(error.retry_after_s))} if isinstance(error, Busy) else None
+    return JSONResponse(to_body(error), status_code=HTTP_STATUS.get(code, 500), headers=wait)
 
 
 def _known(_request: Request, error: Exception) -> Response:

@@ -65,7 +65,7 @@ class JsonSchema:
     names and numbers are copied, never invented; an absent fact is the empty string.
 
     Attributes:
-        schema: A JSON schema of type object.
+        schema: A JSON schema of type object, or of several such under ``anyOf``.
         source: The text that copied fields come from.
     """
 
@@ -180,11 +180,15 @@ class ChoiceScores:
         labels: As given.
         logprobs: Natural log-probability of each label followed by the stop token, same order.
         probabilities: Softmax of ``logprobs / temperature``: sums to 1.
+        prompt_tokens: Tokens of the prompt.
+        cached_tokens: How many of them were already in the KV cache.
     """
 
     labels: tuple[str, ...]
     logprobs: tuple[float, ...]
     probabilities: tuple[float, ...]
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
     @property
     def best(self) -> str:

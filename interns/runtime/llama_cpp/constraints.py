@@ -118,8 +118,11 @@ class _SchemaGrammar:
         self._depth = 0
 
     def text(self) -> str:
-        if _types(self._schema, "the schema") != ["object"]:
-            raise InvalidInput("The schema is not of type object.", 'Give {"type": "object", …}.')
+        for each in self._schema.get("anyOf") or [self._schema]:
+            if _types(each, "the schema") != ["object"]:
+                raise InvalidInput(
+                    "The schema is not of type object.", 'Give {"type": "object", …}.'
+                )
         root = self._value(self._schema, "the schema")
         lines = [f"root ::= {root}", _CHAR]
         lines += [f"{name} ::= {body}" for name, body in self._rules.items()]

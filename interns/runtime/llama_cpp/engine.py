@@ -219,21 +219,22 @@ class LlamaEngine:
         self._check_length(len(prompt) + longest)
         self._verify(adapter)
         batch = min(self._size.outputs, sum(map(len, labels)))
-        logprobs = self._work(
-            Solo(
-                partial(score_labels, labels=labels, stop=self._model.eos),
-                adapter,
-                prompt,
-                min(self._size.cells, len(prompt) + max(longest, batch)),
-                adapter_key(adapter),
-            )
+        solo = Solo(
+            partial(score_labels, labels=labels, stop=self._model.eos),
+            adapter,
+            prompt,
+            min(self._size.cells, len(prompt) + max(longest, batch)),
+            adapter_key(adapter),
         )
+        logprobs = self._work(solo)
         heated = logprobs / temperature
         weights = np.exp(heated - heated.max())
         return ChoiceScores(
             tuple(choices),
             tuple(float(value) for value in logprobs),
             tuple(float(value) for value in weights / weights.sum()),
+            len(prompt),
+            solo.cached,
         )
 
     # Text and tokens ----------------------------------------------------------------------------

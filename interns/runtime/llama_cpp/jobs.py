@@ -50,6 +50,7 @@ class Solo:
         files_under: What the prompt's keys and values are filed under; None keeps nothing.
         result: Where the outcome goes; `steps` sets `outcome` before it ends.
         decoded: Prompt tokens that are in the KV cache.
+        cached: How many of them were there when it began.
     """
 
     steps: Callable[[Desk, Solo], Steps]
@@ -61,6 +62,7 @@ class Solo:
     outcome: Any = None
     sequence: int = -1
     decoded: int = 0
+    cached: int = 0
     paused: bytes = b""
     running: Steps | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
@@ -79,7 +81,7 @@ class Solo:
 
     def start(self, sequence: int, cached: int) -> None:
         """Begin in a sequence whose first `cached` tokens are there already."""
-        self.sequence, self.decoded = sequence, cached
+        self.sequence, self.cached, self.decoded = sequence, cached, cached
 
     def finish(self, reason: FinishReason) -> None:
         """Give out the outcome; work that was cut short has none."""

@@ -56,6 +56,13 @@ class EngineSettings(_Section):
         default=0, ge=0, le=256, description="CPU threads; 0 picks by the machine."
     )
     gpu_layers: int | Literal["auto"] = Field(default="auto", description="Layers on the GPU.")
+    url: str = Field(
+        default="", description="OpenAI-compatible endpoint ending in /v1; empty is the own engine."
+    )
+    model: str = Field(default="", description="What the endpoint calls the base; empty: its name.")
+    token_variable: str = Field(
+        default="INTERNS_REMOTE_TOKEN", description="Environment variable with its token."
+    )
 
 
 class RetrievalSettings(_Section):

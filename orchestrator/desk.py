@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -178,9 +179,14 @@ class Desk:
             runtime.close()
 
     def _load_runtime(self) -> Runtime:
+        chosen = self.settings.engine
+        if chosen.url:
+            from interns.runtime.openai_runtime import OpenAIRuntime
+
+            token = os.environ.get(chosen.token_variable, "")
+            return OpenAIRuntime(self.base, chosen.url, model=chosen.model, token=token)
         from interns.runtime.llama_cpp.engine import LlamaEngine
 
-        chosen = self.settings.engine
         return LlamaEngine(
             self.base,
             context_tokens=chosen.context_tokens,

@@ -8,12 +8,10 @@ model ``name@n`` there; vLLM serves the PEFT folder of a version under that name
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -29,23 +27,20 @@ from interns.completion import (
     Completion,
     CompletionRequest,
     Delta,
-    FinishReason,
     Message,
     TokenScore,
 )
 from interns.errors import (
-    Busy,
     Incompatible,
     InternsError,
     InvalidInput,
-    NotFound,
-    TooLong,
     Unavailable,
 )
 from interns.gguf.reader import read_gguf
 from interns.prompt import ChatTemplate
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
 from interns.runtime.llama_cpp.sampling import check_sampling
+from interns.runtime.openai_answers import Answer, read_error, read_event, read_scores
 
 Json = dict[str, Any]
 
@@ -119,7 +114,7 @@ class OpenAIRuntime:
             raise InvalidInput("The prompt's log-probabilities cannot be streamed.")
         prompt, body = self._body(request)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return self._pieces(request, _Answer(len(prompt)), body, cancel or threading.Event())
+        return self._pieces(request, Answer(len(prompt)), body, cancel or threading.Event())
 
     def score_choices(
         self,
@@ -229,7 +224,7 @@ class OpenAIRuntime:
     # What comes back ----------------------------------------------------------------------------
 
     def _pieces(
-        self, request: CompletionRequest, answer: _Answer, body: Json, cancel: threading.Event
+        self, request: CompletionRequest, answer: Answer, body: Json, cancel: threading.Event
     ) -> Iterator[Delta]:
         lines: SimpleQueue[Json | InternsError | None] = SimpleQueue()
         left = threading.Event()
@@ -265,12 +260,12 @@ class OpenAIRuntime:
             with self._told(), self._http.stream("POST", "/completions", json=body) as response:
                 if response.is_error:
                     response.read()
-                    raise _error(response)
+                    raise read_error(response)
                 for line in response.iter_lines():
                     if left.is_set():
                         return
                     if line.startswith("data: ") and line != "data: [DONE]":
-                        lines.put(_event(line))
+                        lines.put(read_event(line))
             lines.put(None)
         except InternsError as error:
             lines.put(error)
@@ -287,7 +282,7 @@ class OpenAIRuntime:
         with self._told():
             response = self._http.post("/completions", json=body)
             if response.is_error:
-                raise _error(response)
+                raise read_error(response)
             choices = sorted(response.json()["choices"], key=lambda choice: choice["index"])
         if len(choices) != count or not all(choice.get("logprobs") for choice in choices):
             raise Incompatible(
@@ -300,7 +295,7 @@ class OpenAIRuntime:
         begun = time.perf_counter()
         prompt, body = self._body(request)
         (choice,) = self._choices(body | {"echo": True}, 1)
-        scores = _scores(choice["logprobs"])
+        scores = read_scores(choice["logprobs"])
         head = tuple(
             TokenScore(token, score.data, score.logprob, score.alternatives)
             for token, score in zip(prompt, scores, strict=False)
@@ -333,104 +328,3 @@ class OpenAIRuntime:
                 f"The endpoint {self._http.base_url} answers in another dialect: {error!r}.",
                 "Check engine.url.",
             ) from error
-
-
-@dataclass
-class _Answer:
-    """An answer that is coming in."""
-
-    prompt_tokens: int
-    begun: float = field(default_factory=time.perf_counter)
-    first: float = 0.0
-    text: list[str] = field(default_factory=list)
-    tokens: list[TokenScore] = field(default_factory=list)
-    reason: FinishReason = "stop"
-    usage: Json = field(default_factory=dict)
-
-    def take(self, event: Json, scored: bool) -> Delta:
-        """Note an event and return what it adds."""
-        self.usage = event.get("usage") or self.usage
-        if not event.get("choices"):
-            return Delta("")
-        choice = event["choices"][0]
-        self.first = self.first or time.perf_counter()
-        self.reason = choice.get("finish_reason") or self.reason
-        tokens = _scores(choice["logprobs"]) if choice.get("logprobs") else []
-        self.tokens += tokens
-        self.text.append(choice.get("text") or "")
-        return Delta(self.text[-1], tokens=tuple(tokens) if scored else ())
-
-    def end(self, reason: FinishReason, scored: bool) -> Delta:
-        """Return the last piece."""
-        now = time.perf_counter()
-        details = self.usage.get("prompt_tokens_details") or {}
-        completion = Completion(
-            text="".join(self.text),
-            finish_reason=reason,
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=int(details.get("cached_tokens") or 0),
-            completion_tokens=int(self.usage.get("completion_tokens") or len(self.tokens)),
-            logprob=math.fsum(token.logprob or 0.0 for token in self.tokens),
-            first_token_s=(self.first or now) - self.begun,
-            total_s=now - self.begun,
-            tokens=tuple(self.tokens) if scored else (),
-        )
-        return Delta("", completion)
-
-
-def _scores(logprobs: Json) -> list[TokenScore]:
-    tops = logprobs.get("top_logprobs") or [None] * len(logprobs["tokens"])
-    return [
-        TokenScore(
-            -1,
-            _bytes(token),
-            logprob,
-            tuple(TokenScore(-1, _bytes(other), p) for other, p in (top or {}).items()),
-        )
-        for token, logprob, top in zip(
-            logprobs["tokens"], logprobs["token_logprobs"], tops, strict=True
-        )
-    ]
-
-
-def _bytes(token: str) -> bytes:
-    if token.startswith("bytes:\\x"):
-        return bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))
-    return token.encode()
-
-
-def _event(line: str) -> Json:
-    event: Json = json.loads(line.removeprefix("data: "))
-    if "error" in event:
-        raise _told_error(0, event)
-    return event
-
-
-def _error(response: httpx.Response) -> InternsError:
-    try:
-        body = response.json()
-    except ValueError:
-        body = {}
-    told = _told_error(response.status_code, body if isinstance(body, dict) else {})
-    if isinstance(told, Busy):
-        with contextlib.suppress(ValueError):
-            told.retry_after_s = float(response.headers.get("Retry-After", 1))
-    return told
-
-
-def _told_error(status: int, body: Json) -> InternsError:
-    error = body.get("error")
-    told: Json = error if isinstance(error, dict) else {"message": error or body.get("message")}
-    message = f"The endpoint refuses: {told.get('message') or f'HTTP status {status}'}"
-    if told.get("code") == "context_length_exceeded":
-        return TooLong(message)
-    match status:
-        case 400 | 422:
-            return InvalidInput(message)
-        case 401 | 403:
-            return InvalidInput(message, "Set the variable that engine.token_variable names.")
-        case 404:
-            return NotFound(message, "Check what the endpoint serves, and engine.model.")
-        case 429:
-            return Busy(message, "Try again later.")
-    return Unavailable(message, "Try again in a moment.")

@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,7 +33,7 @@ from interns.gguf.base_file import check_base
 from interns.prompt import ChatTemplate
 from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
-from interns.runtime.llama_cpp.generation import Generation
+from interns.runtime.llama_cpp.generation import Generation, nothing, pieces
 from interns.runtime.llama_cpp.grammar import GrammarMask
 from interns.runtime.llama_cpp.jobs import Solo
 from interns.runtime.llama_cpp.library import (
@@ -187,7 +186,7 @@ class LlamaEngine:
         if request.echo:
             raise InvalidInput("The prompt's log-probabilities cannot be streamed.")
         run = self._submit(request, cancel, streaming=True)
-        return _pieces(run.out, cancel)
+        return pieces(run.out, cancel)
 
     def score_choices(
         self,
@@ -391,27 +390,10 @@ class LlamaEngine:
             stop_tokens=self._model.stop_tokens,
             streaming=streaming,
             cancel=cancel or threading.Event(),
-            on_end=mask.close if mask else _nothing,
+            on_end=mask.close if mask else nothing,
             scored=sampling.logprobs is not None,
             deadline=time.monotonic() + (request.deadline_s or math.inf),
         )
 
     def _mask(self, constraint: Constraint | None) -> GrammarMask | None:
         return GrammarMask(self._model, gbnf_of(constraint)) if constraint else None
-
-
-def _pieces(out: SimpleQueue[Delta | InternsError], cancel: threading.Event) -> Iterator[Delta]:
-    try:
-        while True:
-            piece = out.get()
-            if isinstance(piece, InternsError):
-                raise piece
-            yield piece
-            if piece.completion is not None:
-                return
-    finally:
-        cancel.set()
-
-
-def _nothing() -> None:
-    """For answers that hold nothing to free."""

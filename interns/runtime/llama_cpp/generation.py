@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
@@ -156,3 +156,21 @@ class Generation:
         """Give out an error instead of an answer."""
         self.on_end()
         self.out.put(error)
+
+
+def pieces(out: SimpleQueue[Delta | InternsError], cancel: threading.Event) -> Iterator[Delta]:
+    """Take the pieces of a streamed answer as they come; leaving off cancels it."""
+    try:
+        while True:
+            piece = out.get()
+            if isinstance(piece, InternsError):
+                raise piece
+            yield piece
+            if piece.completion is not None:
+                return
+    finally:
+        cancel.set()
+
+
+def nothing() -> None:
+    """For answers that hold nothing to free."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from interns.adapter import Adapter
 
 Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "deadline"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class Sampling:
         repeat_penalty: 1.0 is off; values up to 2.0 discourage repeats.
         seed: Same seed, same tokens.
         stop: Texts that end the answer and are not part of it.
+        logit_bias: Token ids and what is added to their logits, in [-100, 100]; at most 1024.
+        logprobs: Report the log-probability of each token and of so many likely alternatives,
+            0 to 100; None reports nothing.
     """
 
     max_tokens: int = 256
@@ -43,6 +46,8 @@ class Sampling:
     repeat_penalty: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class JsonSchema:
     names and numbers are copied, never invented; an absent fact is the empty string.
 
     Attributes:
-        schema: A JSON schema of type object.
+        schema: A JSON schema of type object, or of several such under ``anyOf``.
         source: The text that copied fields come from.
     """
 
@@ -80,12 +85,45 @@ Constraint = Choices | JsonSchema | Grammar
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """One prompt for one intern (or the bare base, without adapter)."""
+    """One prompt for one intern (or the bare base, without adapter).
+
+    Attributes:
+        messages: A conversation, rendered with the base's template; empty when `prompt` is given.
+        adapter: Whose answer, or None for the bare base.
+        sampling: How tokens are picked.
+        constraint: What the answer is held to.
+        deadline_s: Seconds from submission after which the answer ends with what there is; a
+            request that is still waiting then fails with `errors.Busy`. Above 0.
+        prompt: Token ids to go on from, as they are, instead of messages.
+        echo: Report the log-probabilities of the prompt's tokens too, as `sampling.logprobs` says;
+            only then may `max_tokens` be 0.
+    """
 
     messages: tuple[Message, ...]
     adapter: Adapter | None = None
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Constraint | None = None
+    deadline_s: float | None = None
+    prompt: tuple[int, ...] = ()
+    echo: bool = False
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """A token and how probable it was.
+
+    Attributes:
+        token: Its id.
+        data: Its bytes; a character may span several tokens.
+        logprob: Natural log-probability, under the constraint if there is one; None for the first
+            token of a prompt, which follows nothing.
+        alternatives: The likeliest tokens at this place, best first.
+    """
+
+    token: int
+    data: bytes
+    logprob: float | None
+    alternatives: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,13 +132,16 @@ class Completion:
 
     Attributes:
         text: The answer without stop token.
-        finish_reason: ``stop`` (stop token or stop text), ``length`` or ``cancelled``.
+        finish_reason: ``stop`` (stop token or stop text), ``length``, ``cancelled`` or
+            ``deadline``.
         prompt_tokens: Tokens of the prompt.
         cached_tokens: How many of them were already in the KV cache.
         completion_tokens: Generated tokens, stop token included.
         logprob: Sum of natural log-probabilities of the generated tokens under the constraint.
         first_token_s: Seconds from submission to the first token.
         total_s: Seconds from submission to the end.
+        tokens: The written tokens one by one, when log-probabilities were asked for.
+        prompt: The prompt's tokens one by one, when they were asked for.
     """
 
     text: str
@@ -111,14 +152,24 @@ class Completion:
     logprob: float
     first_token_s: float
     total_s: float
+    tokens: tuple[TokenScore, ...] = ()
+    prompt: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of a streamed answer; the last one carries the finished completion."""
+    """A piece of a streamed answer; the last one carries the finished completion.
+
+    Attributes:
+        text: Whole characters, no part of a stop text.
+        completion: On the last piece.
+        tokens: Tokens written since the last piece, when log-probabilities were asked for; their
+            text may come with a later piece.
+    """
 
     text: str
     completion: Completion | None = None
+    tokens: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,11 +180,15 @@ class ChoiceScores:
         labels: As given.
         logprobs: Natural log-probability of each label followed by the stop token, same order.
         probabilities: Softmax of ``logprobs / temperature``: sums to 1.
+        prompt_tokens: Tokens of the prompt.
+        cached_tokens: How many of them were already in the KV cache.
     """
 
     labels: tuple[str, ...]
     logprobs: tuple[float, ...]
     probabilities: tuple[float, ...]
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
     @property
     def best(self) -> str:

@@ -8,12 +8,15 @@ InternsError
 ├── Incompatible        parts that do not belong together             exit 1
 ├── NoSpace             the disk is full                              exit 1
 ├── TooLong             a prompt does not fit the context             exit 2
-├── Unavailable         starting, busy, port taken: try again         exit 3
+├── Unavailable         starting, stopping, port taken: try again     exit 3
+│   └── Busy            too many requests wait: try again later       exit 3
 ├── GateNotMet          an exam, verification or doctor check failed  exit 4
 └── NeedsHuman          work is parked until a person decides         exit 5
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class InternsError(Exception):
@@ -34,7 +37,7 @@ class InternsError(Exception):
         self.message = message
         self.fix = fix
 
-    def __reduce__(self) -> tuple[type[InternsError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[InternsError], tuple[Any, ...]]:
         return type(self), (self.message, self.fix)
 
 
@@ -90,6 +93,23 @@ class Unavailable(InternsError, ConnectionError):
     exit_code = 3
 
 
+class Busy(Unavailable):
+    """Too many requests wait already.
+
+    Attributes:
+        retry_after_s: Seconds after which another try is likely to be taken.
+    """
+
+    code = "busy"
+
+    def __init__(self, message: str, fix: str = "", retry_after_s: float = 1.0) -> None:
+        super().__init__(message, fix)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type[Busy], tuple[Any, ...]]:
+        return type(self), (self.message, self.fix, self.retry_after_s)
+
+
 class GateNotMet(InternsError):
     """An exam, a verification or a doctor check did not pass."""
 
@@ -116,6 +136,7 @@ BY_CODE: dict[str, type[InternsError]] = {
         NoSpace,
         TooLong,
         Unavailable,
+        Busy,
         GateNotMet,
         NeedsHuman,
     )

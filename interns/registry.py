@@ -10,6 +10,7 @@ import errno
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -240,7 +241,7 @@ class InternRegistry:
         return Version(
             number=row.number,
             folder=folder.folder,
-            adapter=folder.adapter,
+            adapter=replace(folder.adapter, name=f"{folder.profile.name}@{row.number}"),
             profile=folder.profile,
             exam=folder.exam,
             recipe=folder.recipe,

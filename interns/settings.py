@@ -51,10 +51,18 @@ class EngineSettings(_Section):
         default=4096, ge=256, le=131072, description="Tokens of the KV cache."
     )
     slots: int = Field(default=8, ge=1, le=64, description="Requests answered at the same time.")
+    queue: int = Field(default=64, ge=1, le=10000, description="Requests that may wait; then busy.")
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads; 0 picks by the machine."
     )
     gpu_layers: int | Literal["auto"] = Field(default="auto", description="Layers on the GPU.")
+    url: str = Field(
+        default="", description="OpenAI-compatible endpoint ending in /v1; empty is the own engine."
+    )
+    model: str = Field(default="", description="What the endpoint calls the base; empty: its name.")
+    token_variable: str = Field(
+        default="INTERNS_REMOTE_TOKEN", description="Environment variable with its token."
+    )
 
 
 class RetrievalSettings(_Section):

@@ -11,7 +11,7 @@ from interns.errors import InternsError, InvalidInput
 from interns.intern import Intern
 from interns.skill import Skill
 from orchestrator.desk import Desk
-from orchestrator.drafting import draft
+from orchestrator.drafting import Wish, draft
 from orchestrator.errors import to_body
 
 Json = dict[str, Any]
@@ -35,22 +35,24 @@ def chat(
     desk: Desk,
     messages: Sequence[Mapping[str, str]],
     *,
-    intern: str | None,
+    intern: str | Intern | None,
     knowledge: str | None,
     cancel: threading.Event,
+    wish: Wish | None = None,
 ) -> Iterator[Json]:
     """Yield route, token, citation and done events; what goes wrong is a last ``error`` event.
 
     Args:
         desk: What the office works with.
         messages: The conversation as plain dictionaries.
-        intern: Who answers; None chooses.
+        intern: Who answers, by name or at a certain version; None chooses.
         knowledge: Collection to quote from.
         cancel: Ends the answer within one step when set.
+        wish: How the caller wants the answer; None leaves it to the intern.
     """
     try:
         turns = read_turns(messages)
-        yield from _chat(desk, turns, intern, knowledge, cancel)
+        yield from _chat(desk, turns, intern, knowledge, cancel, wish)
     except Exception as error:  # noqa: BLE001 - a stream has no other way to tell
         yield {"event": "error", **to_body(error)}
 
@@ -118,17 +120,18 @@ def passages_for(desk: Desk, intern: Intern, text: str, knowledge: str | None) -
     return list(desk.search(text, knowledge, PASSAGES))
 
 
-def _chat(
+def _chat(  # noqa: PLR0917 - one call, above
     desk: Desk,
     turns: tuple[Message, ...],
-    name: str | None,
+    asked: str | Intern | None,
     knowledge: str | None,
     cancel: threading.Event,
+    wish: Wish | None,
 ) -> Iterator[Json]:
     text = turns[-1].content
-    if name is not None:
-        intern = desk.worker(name)
-        route = named_json(name, "Chosen by name.")
+    if asked is not None:
+        intern = asked if isinstance(asked, Intern) else desk.worker(asked)
+        route = named_json(intern.name, "Chosen by name.")
     else:
         route = route_json(desk, text, knowledge)
         if route["intern"] is None:
@@ -147,6 +150,7 @@ def _chat(
         passages=passages,
         similar=desk.similar,
         cancel=cancel,
+        wish=wish,
     ):
         yield event
         if cancel.is_set() and event["event"] != "done":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -224,13 +225,19 @@ class Desk:
         return self._make_runtime(self.base)
 
     def _make_runtime(self, base: BaseModelRef) -> Runtime:
+        chosen = self.settings.engine
+        if chosen.url:
+            from interns.runtime.openai_runtime import OpenAIRuntime
+
+            token = os.environ.get(chosen.token_variable, "")
+            return OpenAIRuntime(base, chosen.url, model=chosen.model, token=token)
         from interns.runtime.llama_cpp.engine import LlamaEngine
 
-        chosen = self.settings.engine
         return LlamaEngine(
             base,
             context_tokens=chosen.context_tokens,
             slots=chosen.slots,
+            queue=chosen.queue,
             threads=chosen.threads,
             gpu_layers=chosen.gpu_layers,
         )

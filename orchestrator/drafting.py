@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from interns.charter import Charter
@@ -31,6 +32,21 @@ Json = dict[str, Any]
 Similar = Callable[[str, Sequence[str]], Sequence[float]]
 
 
+@dataclass(frozen=True)
+class Wish:
+    """How a caller wants an answer, beyond the intern's own way.
+
+    Attributes:
+        sampling: Fields of `Sampling` to use instead of the intern's.
+        constraint: Hold the answer to this, whatever the intern's skill is.
+        deadline_s: Seconds after which the answer ends with what there is.
+    """
+
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    constraint: Constraint | None = None
+    deadline_s: float | None = None
+
+
 def draft(
     runtime: Runtime,
     intern: Intern,
@@ -40,6 +56,7 @@ def draft(
     passages: Sequence[Hit] = (),
     similar: Similar | None = None,
     cancel: threading.Event | None = None,
+    wish: Wish | None = None,
 ) -> Iterator[Json]:
     """Yield ``token`` and ``citation`` events and last ``done`` with the whole answer.
 
@@ -51,9 +68,13 @@ def draft(
         passages: For `answer`: where quotes may come from, best first.
         similar: Cosine between a question and each of some sentences, a prior for `answer`.
         cancel: Ends the answer within one step when set.
+        wish: How the caller wants the answer; None leaves it to the intern.
     """
+    wish = wish or Wish()
     started = time.monotonic()
     match intern.profile.skill:
+        case _ if wish.constraint is not None:
+            events = _complete(runtime, intern, turns, charter, wish=wish, cancel=cancel)
         case Skill.CLASSIFY:
             events = _classify(runtime, intern, turns[-1].content, charter)
         case Skill.ANSWER:
@@ -63,9 +84,10 @@ def draft(
         case Skill.EXTRACT:
             text = turns[-1].content
             held = JsonSchema(intern.profile.schema or {"type": "object"}, source=text)
-            events = _complete(runtime, intern, turns[-1:], charter, constraint=held, cancel=cancel)
+            wish = replace(wish, constraint=held)
+            events = _complete(runtime, intern, turns[-1:], charter, wish=wish, cancel=cancel)
         case Skill.WRITE:
-            events = _complete(runtime, intern, turns, charter, cancel=cancel)
+            events = _complete(runtime, intern, turns, charter, wish=wish, cancel=cancel)
     for event in events:
         if event["event"] != "done":
             yield event
@@ -90,6 +112,7 @@ _DONE: Json = {
     "abstained": False,
     "citations": [],
     "prompt_tokens": 0,
+    "cached_tokens": 0,
     "tokens": 0,
     "finish_reason": "stop",
 }
@@ -112,7 +135,8 @@ def _classify(runtime: Runtime, intern: Intern, text: str, charter: Charter) -> 
         "confidence": probabilities[scores.best],
         "probabilities": probabilities,
         "tokens": runtime.count_tokens(scores.best),
-        "prompt_tokens": sum(runtime.count_tokens(m.content) for m in messages),
+        "prompt_tokens": scores.prompt_tokens,
+        "cached_tokens": scores.cached_tokens,
     }
 
 
@@ -122,20 +146,32 @@ def _complete(
     turns: Sequence[Message],
     charter: Charter,
     *,
-    constraint: Constraint | None = None,
+    wish: Wish,
     cancel: threading.Event | None = None,
 ) -> Iterator[Json]:
     system, last = task_messages(intern.profile, turns[-1].content, charter=charter)
     request = CompletionRequest(
         messages=(system, *turns[:-1], last),
         adapter=intern.version.adapter,
-        sampling=intern.profile.sampling,
-        constraint=constraint,
+        sampling=replace(intern.profile.sampling, **wish.sampling),
+        constraint=wish.constraint,
+        deadline_s=wish.deadline_s,
     )
+    yield from answer_events(runtime, request, cancel)
+
+
+def answer_events(
+    runtime: Runtime, request: CompletionRequest, cancel: threading.Event | None = None
+) -> Iterator[Json]:
+    """Yield ``token`` events and last ``done`` for one request.
+
+    When log-probabilities were asked for, ``token`` events carry them as ``scores``.
+    """
     completion: Completion | None = None
     for delta in runtime.stream(request, cancel=cancel):
-        if delta.text:
-            yield {"event": "token", "text": delta.text}
+        if delta.text or delta.tokens:
+            scores = {"scores": delta.tokens} if delta.tokens else {}
+            yield {"event": "token", "text": delta.text, **scores}
         completion = delta.completion or completion
     assert completion is not None, "the last delta carries it"  # noqa: S101 - the port's promise
     yield {
@@ -144,6 +180,7 @@ def _complete(
         "confidence": math.exp(completion.logprob / max(1, completion.completion_tokens)),
         "tokens": completion.completion_tokens,
         "prompt_tokens": completion.prompt_tokens,
+        "cached_tokens": completion.cached_tokens,
         "finish_reason": completion.finish_reason,
         "first_token_s": completion.first_token_s,
     }

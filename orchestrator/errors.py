@@ -41,6 +41,7 @@ HTTP_STATUS = {
     "not_found": 404,
     "conflict": 409,
     "unavailable": 503,
+    "busy": 429,
     "gate_not_met": 412,
     "needs_human": 409,
     "no_space": 507,

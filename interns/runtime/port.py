@@ -40,6 +40,10 @@ class Runtime(Protocol):
         """Number of tokens of a text."""
         ...
 
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text, control tokens parsed, nothing added."""
+        ...
+
     def close(self) -> None:
         """Free everything; calls in progress fail with `errors.Unavailable`."""
         ...

@@ -1,4 +1,4 @@
-"""All routes in one application, and errors as the four fields every client knows."""
+"""All routes in one application, and every error as an answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from interns.errors import InternsError, InvalidInput, NotFound
@@ -17,11 +17,11 @@ from orchestrator.api.bases import bases_router
 from orchestrator.api.events import office_router
 from orchestrator.api.interns import asking_router, interns_router
 from orchestrator.api.knowledge import knowledge_router
-from orchestrator.api.openai import openai_router
+from orchestrator.api.openai.router import openai_router
+from orchestrator.api.refusals import refusal
 from orchestrator.api.runs import runs_router
 from orchestrator.api.security import Guard
 from orchestrator.api.tasks import tasks_router
-from orchestrator.errors import HTTP_STATUS, to_body
 from orchestrator.service import Office
 
 log = logging.getLogger(__name__)
@@ -57,30 +57,27 @@ def build_app(
     return Guard(app, token=token, port=port)
 
 
-def _body(error: BaseException) -> JSONResponse:
-    code = error.code if isinstance(error, InternsError) else "failed"
-    return JSONResponse(to_body(error), status_code=HTTP_STATUS.get(code, 500))
+def _known(request: Request, error: Exception) -> Response:
+    return refusal(request.url.path, error)
 
 
-def _known(_request: Request, error: Exception) -> Response:
-    return _body(error)
-
-
-def _malformed(_request: Request, error: Exception) -> Response:
+def _malformed(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it only
+    places = [".".join(str(part) for part in issue["loc"][1:]) for issue in error.errors()]
     told = "; ".join(
-        f"{'.'.join(str(part) for part in issue['loc'][1:]) or 'body'}: {issue['msg']}"
-        for issue in error.errors()
+        f"{place or 'body'}: {issue['msg']}"
+        for place, issue in zip(places, error.errors(), strict=True)
     )
-    return _body(InvalidInput(f"The request is malformed: {told}.", ""))
+    wrong = InvalidInput(f"The request is malformed: {told}.", "")
+    return refusal(request.url.path, wrong, param=places[0] or None)
 
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it only
     told = NotFound(f"{request.method} {request.url.path}: {error.detail}.", "")
-    return JSONResponse(to_body(told), status_code=error.status_code)
+    return refusal(request.url.path, told, status=error.status_code)
 
 
 def _unforeseen(request: Request, error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _body(error)
+    return refusal(request.url.path, error)

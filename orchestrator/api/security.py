@@ -10,11 +10,11 @@ import hmac
 from collections.abc import Callable
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from interns.errors import InternsError
-from orchestrator.errors import HTTP_STATUS, Forbidden, Unauthorized, to_body
+from orchestrator.api.refusals import refusal
+from orchestrator.errors import Forbidden, Unauthorized
 
 OPEN_PATHS = frozenset({"/health"})
 
@@ -39,12 +39,11 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        refusal = self._refusal(request)
-        if refusal is None:
+        found = self._refusal(request)
+        if found is None:
             await self._app(scope, receive, send)
         else:
-            answer = JSONResponse(to_body(refusal), status_code=HTTP_STATUS[refusal.code])
-            await answer(scope, receive, send)
+            await refusal(request.url.path, found)(scope, receive, send)
 
     def _refusal(self, request: Request) -> InternsError | None:
         host = request.headers.get("host", "")

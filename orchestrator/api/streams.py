@@ -11,7 +11,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from interns.errors import Unavailable
+from interns.errors import InternsError, Unavailable
 from orchestrator.errors import to_body
 
 Json = dict[str, Any]
@@ -35,16 +35,30 @@ def line(event: Json) -> str:
     return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
 
 
-def stopped() -> Json:
-    """Return the event a stream ends with when the office stops."""
-    error = Unavailable("The office is stopping.", "Run the command again in a moment.")
+def error_event(error: InternsError) -> Json:
+    """Return the event that tells an error."""
     return {"event": "error", **to_body(error)}
 
 
+def stopped(told: Callable[[InternsError], Json] = error_event) -> Json:
+    """Return the event a stream ends with when the office stops."""
+    return told(Unavailable("The office is stopping.", "Run the command again in a moment."))
+
+
 async def from_worker(
-    events: Iterator[Json], cancel: threading.Event, stopping: threading.Event
+    events: Iterator[Json],
+    cancel: threading.Event,
+    stopping: threading.Event,
+    told: Callable[[InternsError], Json] = error_event,
 ) -> AsyncIterator[str]:
-    """Pass on what a generator in a thread produces; a client that leaves cancels it."""
+    """Pass on what a generator in a thread produces; a client that leaves cancels it.
+
+    Args:
+        events: What to pass on.
+        cancel: Set when the client is gone.
+        stopping: Set when the office stops.
+        told: How an error looks in this stream.
+    """
     queue: asyncio.Queue[Json | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -62,12 +76,12 @@ async def from_worker(
                 event = await asyncio.wait_for(queue.get(), PAUSE_S)
             except TimeoutError:
                 if stopping.is_set():
-                    yield line(stopped())
+                    yield line(stopped(told))
                     return
                 continue
             if event is None:
                 return
-            yield line(stopped() if stopping.is_set() and _cut(event) else event)
+            yield line(stopped(told) if stopping.is_set() and _cut(event) else event)
     finally:
         cancel.set()
 
@@ -93,4 +107,4 @@ async def from_polls(
 
 def _cut(event: Json) -> bool:
     """Whether this is the end of an answer that the stopping office cut short."""
-    return event.get("event") == "error" or event.get("finish_reason") == "cancelled"
+    return "error" in event or event.get("finish_reason") == "cancelled"

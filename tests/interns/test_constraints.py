@@ -16,7 +16,7 @@ from interns.errors import InvalidInput
 from interns.runtime.llama_cpp.constraints import gbnf_of
 from interns.runtime.llama_cpp.copying import is_copied, numbers_of, words_of
 from interns.runtime.llama_cpp.grammar import GrammarMask
-from interns.runtime.llama_cpp.scoring import label_groups, log_softmax
+from interns.runtime.llama_cpp.logprobs import log_sum_exp
 
 SOURCE = (
     'Hi, this is Anna Berg (from "Oslo"). I ordered 12 lamps, 3.50 each, on May 3; René\'s order.'
@@ -42,6 +42,8 @@ SCHEMA = {
         "place": {"type": "object", "properties": {"city": {"type": "string", "x-copy": True}}}
     },
 }
+TREE = {"a": {"type": "object", "properties": {"b": {"$ref": "#/$defs/a"}}}}
+MUTUAL = {"x": {"$ref": "#/$defs/y"}, "y": {"anyOf": [{"$ref": "#/$defs/x"}, {"type": "null"}]}}
 
 
 def _ask(constraint, sampling=WILD, text="Hello") -> CompletionRequest:
@@ -148,11 +150,41 @@ def test_words_and_numbers_are_found_when_written_with_punctuation():
         {"type": "object", "properties": {"a": {"type": "array", "minItems": 3, "maxItems": 1}}},
         {"type": "object", "properties": {}, "required": ["a"]},
         {"type": "object", "properties": {"a": 3}},
+        {"type": "object", "properties": {"a": {"$ref": "#"}}},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": TREE},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": MUTUAL},
+        {"type": "object", "properties": {"a": {"type": "string", "maxLength": 10**9}}},
+        {"type": "object", "properties": {"a": {"type": "string", "maxLength": "many"}}},
+        {"type": "object", "properties": {"a": {"type": "array", "maxItems": 10**6}}},
+        {"type": "object", "properties": {"a": {"anyOf": 3}}},
+        {"type": "object", "properties": {"a": {"anyOf": []}}},
+        {"type": "object", "properties": {"a": {"type": 3}}},
+        {"type": "object", "properties": [1]},
+        {"type": "object", "properties": {str(i): {"enum": ["x" * 99] * 99} for i in range(200)}},
     ],
 )
 def test_schema_is_refused_when_it_cannot_be_held(engine, schema):
     with pytest.raises(InvalidInput):
         engine.complete(_ask(JsonSchema(schema)))
+
+
+@pytest.mark.parametrize("levels", [40, 5000])
+def test_schema_is_refused_when_it_is_too_deep(engine, levels):
+    schema = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"a": schema}}
+    with pytest.raises(InvalidInput, match="levels deep"):
+        engine.complete(_ask(JsonSchema(schema)))
+
+
+def test_definition_may_be_used_twice_when_it_does_not_recurse(engine):
+    place = {"$ref": "#/$defs/p"}
+    schema = {
+        "type": "object",
+        "properties": {"a": place, "b": {"type": "array", "items": place, "maxItems": 1}},
+        "$defs": {"p": {"const": 1}},
+    }
+    assert json.loads(engine.complete(_ask(JsonSchema(schema))).text)["a"] == 1
 
 
 @pytest.mark.parametrize("labels", [(), ("a", "a"), ("a", ""), (" ",)])
@@ -163,7 +195,20 @@ def test_labels_are_refused_when_they_cannot_be_chosen(engine, labels):
         engine.score_choices((Message("user", "Hello"),), labels)
 
 
-@pytest.mark.parametrize("gbnf", ["", "root ::= missing", 'start ::= "a"', "root ::= ("])
+@pytest.mark.parametrize(
+    "gbnf",
+    [
+        "",
+        "root ::= missing",
+        'start ::= "a"',
+        "root ::= (",
+        "root ::= root",
+        'root ::= a\na ::= b | "x"\nb ::= a "y"',
+        "root ::= " + "(" * 100_000 + '"a"' + ")" * 100_000,
+        'root ::= "a"{0,1000000}',
+        "root ::= \ud800",
+    ],
+)
 def test_grammar_is_refused_when_it_cannot_be_read(engine, gbnf):
     with pytest.raises(InvalidInput):
         engine.complete(_ask(Grammar(gbnf)))
@@ -182,7 +227,8 @@ def test_scores_are_exact_when_compared_with_single_answers(engine, adapters):
     prompt = engine.tokenize(engine.template.render(messages))
     for label, found in zip(labels, scores.logprobs, strict=True):
         tail = [*engine.tokenize(label, special=False), 2]
-        rows = log_softmax(engine.logits(prompt + tail, adapter=adapters[0]))
+        rows = engine.logits(prompt + tail, adapter=adapters[0])
+        rows = rows - log_sum_exp(rows)[:, None]
         places = range(len(prompt) - 1, len(prompt) + len(tail) - 1)
         expected = sum(rows[at, token] for at, token in zip(places, tail, strict=True))
         assert found == pytest.approx(float(expected), abs=0.3)
@@ -207,13 +253,6 @@ def test_many_labels_are_scored_when_they_need_several_batches(engine):
     together = engine.score_choices(messages, labels)
     few = engine.score_choices(messages, labels[100:110])
     np.testing.assert_allclose(together.logprobs[100:110], few.logprobs, atol=0.5)
-
-
-def test_groups_fit_and_are_complete_when_labels_are_cut():
-    labels = [[i % 7, i, 1] for i in range(50)]
-    groups = label_groups(labels, 8, 20)
-    assert sorted(number for group in groups for number in group) == list(range(50))
-    assert all(len(group) <= 8 and 3 * len(group) <= 20 for group in groups)
 
 
 def test_text_stays_whole_when_characters_span_tokens(engine):

@@ -14,7 +14,7 @@ from interns.adapter import Adapter
 from interns.completion import Choices, CompletionRequest, Message, Sampling
 from interns.errors import BrokenFile, InvalidInput, NotFound, TooLong, Unavailable
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from interns.runtime.llama_cpp.scoring import log_softmax
+from interns.runtime.llama_cpp.logprobs import log_sum_exp
 
 
 def _request(text: str, adapter: Adapter | None = None, **settings) -> CompletionRequest:
@@ -27,7 +27,8 @@ def _prompt(engine: LlamaEngine, text: str) -> list[int]:
 
 
 def _total_logprob(engine, adapter, prompt, answer) -> float:
-    rows = log_softmax(engine.logits(prompt + answer, adapter=adapter))
+    rows = engine.logits(prompt + answer, adapter=adapter)
+    rows = rows - log_sum_exp(rows)[:, None]
     places = range(len(prompt) - 1, len(prompt) + len(answer) - 1)
     return float(sum(rows[at, token] for at, token in zip(places, answer, strict=True)))
 

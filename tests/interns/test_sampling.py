@@ -7,7 +7,8 @@ import pytest
 
 from interns.completion import Sampling
 from interns.errors import InvalidInput
-from interns.runtime.llama_cpp.sampling import Sampler, check_sampling, log_softmax_at
+from interns.runtime.llama_cpp.logprobs import log_sum_exp
+from interns.runtime.llama_cpp.sampling import Sampler, check_sampling
 
 NONE = np.array([], dtype=np.int64)
 WEIGHTS = np.array([0.5, 0.25, 0.15, 0.07, 0.03])
@@ -16,13 +17,14 @@ LOGITS = np.log(WEIGHTS).astype(np.float32)
 
 def _shares(sampling: Sampling, hidden=NONE, rounds: int = 4000) -> np.ndarray:
     sampler = Sampler(sampling, hidden)
-    return np.bincount([sampler.pick(LOGITS)[0] for _ in range(rounds)], minlength=5) / rounds
+    return np.bincount([sampler.pick(LOGITS).token for _ in range(rounds)], minlength=5) / rounds
 
 
 def test_best_token_is_picked_when_the_temperature_is_zero():
-    token, logprob = Sampler(Sampling(), NONE).pick(LOGITS)
-    assert token == 0
-    assert logprob == pytest.approx(np.log(0.5), abs=1e-5)
+    pick = Sampler(Sampling(), NONE).pick(LOGITS)
+    assert pick.token == 0
+    assert pick.logprob == pytest.approx(np.log(0.5), abs=1e-5)
+    assert pick.alternatives == ()
 
 
 def test_shares_are_the_probabilities_when_nothing_is_cut():
@@ -56,7 +58,7 @@ def test_improbable_tokens_never_come_when_they_are_cut(settings, left):
 def test_same_tokens_come_when_the_seed_is_the_same():
     def run(seed: int) -> list[int]:
         sampler = Sampler(Sampling(temperature=1.0, seed=seed), NONE)
-        return [sampler.pick(LOGITS)[0] for _ in range(30)]
+        return [sampler.pick(LOGITS).token for _ in range(30)]
 
     assert run(1) == run(1)
     assert run(1) != run(2)
@@ -69,7 +71,7 @@ def test_hidden_tokens_never_come_when_sampling():
 def test_another_token_comes_next_when_repeats_are_penalised():
     logits = np.array([1.0, 0.9, 0.1, -1.0], dtype=np.float32)
     sampler = Sampler(Sampling(repeat_penalty=2.0), NONE)
-    assert [sampler.pick(logits)[0] for _ in range(3)] == [0, 1, 0]
+    assert [sampler.pick(logits).token for _ in range(3)] == [0, 1, 0]
 
 
 def test_error_is_plain_when_no_token_is_left():
@@ -78,5 +80,41 @@ def test_error_is_plain_when_no_token_is_left():
 
 
 def test_defaults_are_fine_when_checked():
-    check_sampling(Sampling())
-    assert log_softmax_at(LOGITS, 4) == pytest.approx(np.log(0.03), abs=1e-5)
+    check_sampling(Sampling(), 5)
+
+
+def test_bias_moves_the_shares_as_its_exponential_says():
+    bias = float(np.log(4))
+    shares = _shares(Sampling(temperature=1.0, top_k=0, top_p=1.0, logit_bias=((4, bias),)))
+    expected = WEIGHTS * [1, 1, 1, 1, 4]
+    np.testing.assert_allclose(shares, expected / expected.sum(), atol=0.03)
+
+
+def test_token_never_comes_when_its_bias_is_minus_100():
+    assert Sampler(Sampling(logit_bias=((0, -100.0),)), NONE).pick(LOGITS).token == 1
+
+
+def test_hidden_tokens_never_come_when_biased():
+    assert Sampler(Sampling(logit_bias=((3, 100.0),)), np.array([3])).pick(LOGITS).token == 0
+
+
+def test_alternatives_are_the_likeliest_with_their_probabilities():
+    pick = Sampler(Sampling(temperature=1.0, seed=3, logprobs=3), np.array([1])).pick(LOGITS)
+    left = WEIGHTS[[0, 2, 3]] / WEIGHTS[[0, 2, 3, 4]].sum()
+    assert [token for token, _ in pick.alternatives] == [0, 2, 3]
+    np.testing.assert_allclose(np.exp([p for _, p in pick.alternatives]), left, atol=1e-5)
+    assert dict(pick.alternatives)[pick.token] == pick.logprob
+
+
+def test_no_more_alternatives_are_given_than_are_possible():
+    pick = Sampler(Sampling(logprobs=50), np.array([0, 1, 2])).pick(LOGITS)
+    assert [token for token, _ in pick.alternatives] == [3, 4]
+
+
+def test_log_sum_exp_is_exact_for_rows_of_all_sizes():
+    random = np.random.default_rng(0)
+    for shape in ((1, 1), (3, 7), (40, 6144), (2, 200_000)):
+        rows = random.normal(0, 30, shape).astype(np.float32)
+        rows[0, 0] = -np.inf if shape[1] > 1 else 3.0
+        exact = np.log(np.exp(rows.astype(np.float64)).sum(axis=1))
+        np.testing.assert_allclose(log_sum_exp(rows), exact, rtol=1e-6)

@@ -63,25 +63,6 @@ def test_approvals_are_decided_through_the_client(client):
     assert {"office.started", "approval.pending", "approval.decided", "effect.done"} <= set(kinds)
 
 
-def test_openai_dialect_serves_interns_as_models(client, office_home):
-    token = office_home.token.read_text().strip()
-    http = httpx.Client(
-        base_url=client.status()["openai_base_url"],
-        headers={"Authorization": f"Bearer {token}"},
-        timeout=60,
-    )
-    names = [model["id"] for model in http.get("/models").json()["data"]]
-    assert names == ["auto", "triage", "writer"]
-    asked = {"model": "triage", "messages": [{"role": "user", "content": "Where is it?"}]}
-    whole = http.post("/chat/completions", json=asked).json()
-    assert whole["choices"][0]["message"]["content"] in {"delivery", "refund"}
-    streamed = http.post("/chat/completions", json={**asked, "stream": True}).text
-    assert streamed.rstrip().endswith("data: [DONE]")
-    assert whole["choices"][0]["message"]["content"] in streamed
-    wrong = http.post("/chat/completions", json={**asked, "model": "nobody-here"})
-    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_input")
-
-
 def test_malformed_requests_name_what_is_wrong(client, office_home):
     token = office_home.token.read_text().strip()
     headers = {"Authorization": f"Bearer {token}"}

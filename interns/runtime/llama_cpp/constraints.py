@@ -7,6 +7,7 @@ the order of the schema, so that what an intern was trained on is also what the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from interns.runtime.llama_cpp.copying import copy_rules, numbers_of
 
 DEFAULT_MAX_LENGTH = 200
 DEFAULT_MAX_ITEMS = 16
+MOST_REPEATS = 2000  # llama.cpp writes repetitions out and refuses more
+MOST_DEPTH = 32
+MOST_CHARACTERS = 1 << 20
 _IGNORED = {
     "$schema", "$id", "$defs", "$comment", "definitions", "title", "description", "default",
     "examples", "additionalProperties", "required", "x-copy", "uniqueItems",
@@ -30,6 +34,8 @@ _BY_TYPE: Mapping[str, set[str]] = {
     "null": set(),
 }
 _CHAR = r'char ::= [^"\\\x7F\x00-\x1F] | "\\" ["\\bfnrt]'
+_NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|[()]', re.DOTALL)
+_TIMES = re.compile(r"(?<=[{,])\s*(\d+)")
 _DIGITS = r'("0" | [1-9] [0-9]{0,14})'
 
 
@@ -44,11 +50,38 @@ def gbnf_of(constraint: Constraint) -> str:
             check_labels(labels)
             return f"root ::= {' | '.join(literal(label) for label in labels)}\n"
         case JsonSchema(schema, source):
-            return _SchemaGrammar(schema, source).text()
+            return _checked(_of_schema(schema, source))
         case Grammar(gbnf):
             if not gbnf.strip():
                 raise InvalidInput("The grammar is empty.", "Give it a rule named root.")
-            return gbnf
+            return _checked(gbnf)
+
+
+def _of_schema(schema: Mapping[str, Any], source: str) -> str:
+    try:
+        return _SchemaGrammar(schema, source).text()
+    except (TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"The schema is malformed: {error}.", "Check it.") from error
+
+
+def _checked(gbnf: str) -> str:
+    """Refuse what llama.cpp's recursive reader might not survive."""
+    if len(gbnf) > MOST_CHARACTERS:
+        raise InvalidInput(
+            f"The grammar has {len(gbnf)} characters; {MOST_CHARACTERS} are the most.",
+            "Give a smaller schema, or a shorter text to copy from.",
+        )
+    depth = deepest = 0
+    for mark in _NESTING.findall(gbnf):
+        depth += {"(": 1, ")": -1}.get(mark, 0)
+        deepest = max(deepest, depth)
+    if deepest > 4 * MOST_DEPTH:
+        raise InvalidInput(f"The grammar nests {deepest} levels deep.", "Use rules instead.")
+    if any(int(times) > MOST_REPEATS for times in _TIMES.findall(_NESTING.sub("", gbnf))):
+        raise InvalidInput(f"The grammar repeats something more than {MOST_REPEATS} times.")
+    return gbnf
 
 
 def check_labels(labels: Sequence[str]) -> None:
@@ -81,10 +114,15 @@ class _SchemaGrammar:
         self._source = source
         self._rules: dict[str, str] = {}
         self._references: dict[str, str] = {}
+        self._open: list[str] = []
+        self._depth = 0
 
     def text(self) -> str:
-        if _types(self._schema, "the schema") != ["object"]:
-            raise InvalidInput("The schema is not of type object.", 'Give {"type": "object", …}.')
+        for each in self._schema.get("anyOf") or [self._schema]:
+            if _types(each, "the schema") != ["object"]:
+                raise InvalidInput(
+                    "The schema is not of type object.", 'Give {"type": "object", …}.'
+                )
         root = self._value(self._schema, "the schema")
         lines = [f"root ::= {root}", _CHAR]
         lines += [f"{name} ::= {body}" for name, body in self._rules.items()]
@@ -98,6 +136,17 @@ class _SchemaGrammar:
     def _value(self, schema: Mapping[str, Any], where: str) -> str:
         if not isinstance(schema, Mapping):
             raise InvalidInput(f"{where} is no JSON schema.", "Give an object.")
+        if self._depth >= MOST_DEPTH:
+            raise InvalidInput(
+                f"The schema nests more than {MOST_DEPTH} levels deep.", "Make it flatter."
+            )
+        self._depth += 1
+        try:
+            return self._written(schema, where)
+        finally:
+            self._depth -= 1
+
+    def _written(self, schema: Mapping[str, Any], where: str) -> str:
         if "$ref" in schema:
             return self._reference(str(schema["$ref"]), where)
         if "const" in schema:
@@ -108,6 +157,8 @@ class _SchemaGrammar:
             return f"({' | '.join(_json_literal(value) for value in schema['enum'])})"
         for key in ("anyOf", "oneOf"):
             if key in schema:
+                if not schema[key]:
+                    raise InvalidInput(f"{where} allows no value.", f"Give its {key} a schema.")
                 return f"({' | '.join(self._value(each, where) for each in schema[key])})"
         kinds = _types(schema, where)
         _refuse_unknown(schema, kinds, where)
@@ -115,6 +166,11 @@ class _SchemaGrammar:
         return bodies[0] if len(bodies) == 1 else f"({' | '.join(bodies)})"
 
     def _reference(self, reference: str, where: str) -> str:
+        if reference in self._open or reference == "#":
+            raise InvalidInput(
+                f"{where} refers to {reference}, in which it stands: such a value has no end.",
+                "Write the levels out that are needed.",
+            )
         if reference not in self._references:
             target: Any = self._schema
             for part in reference.removeprefix("#").strip("/").split("/"):
@@ -123,7 +179,9 @@ class _SchemaGrammar:
                 raise InvalidInput(f"{where} refers to {reference}, which is not there.")
             name = f"d{len(self._references)}"
             self._references[reference] = name
+            self._open.append(reference)
             self._rules[name] = self._value(target, reference)
+            self._open.pop()
         return self._references[reference]
 
     def _typed(self, kind: str, schema: Mapping[str, Any], where: str, *, nullable: bool) -> str:
@@ -133,7 +191,7 @@ class _SchemaGrammar:
             case "array":
                 return self._array(schema, where)
             case "string":
-                return self._string(schema)
+                return self._string(schema, where)
             case "integer" | "number":
                 return self._number(kind, schema, where, nullable=nullable)
             case "boolean":
@@ -157,23 +215,19 @@ class _SchemaGrammar:
 
     def _array(self, schema: Mapping[str, Any], where: str) -> str:
         item = self._rule(self._value(schema.get("items") or {"type": "string"}, f"{where}[]"))
-        least = int(schema.get("minItems", 0))
-        most = int(schema.get("maxItems", max(least, DEFAULT_MAX_ITEMS)))
-        if not 0 <= least <= most:
-            raise InvalidInput(f"{where} has impossible minItems and maxItems.")
+        least, most = _bounds(schema, "Items", DEFAULT_MAX_ITEMS, where)
         if most == 0:
             return literal("[]")
         more = f'(", " {item}){{{max(least - 1, 0)},{most - 1}}}' if most > 1 else ""
         filled = f"{item} {more}".strip()
         return f'"[" {filled} "]"' if least else f'"[" ({filled})? "]"'
 
-    def _string(self, schema: Mapping[str, Any]) -> str:
+    def _string(self, schema: Mapping[str, Any], where: str) -> str:
         if schema.get("x-copy"):
             if "copy" not in self._rules:
                 self._rules.update(copy_rules(self._source, literal))
             return "copy"
-        least = int(schema.get("minLength", 0))
-        most = int(schema.get("maxLength", max(least, DEFAULT_MAX_LENGTH)))
+        least, most = _bounds(schema, "Length", DEFAULT_MAX_LENGTH, where)
         return self._rule(f'"\\"" char{{{least},{most}}} "\\""')
 
     def _number(self, kind: str, schema: Mapping[str, Any], where: str, *, nullable: bool) -> str:
@@ -188,6 +242,17 @@ class _SchemaGrammar:
         digits = "[1-9] [0-9]{0,14}" if minimum == 1 else _DIGITS
         fraction = ' ("." [0-9]{1,6})?' if kind == "number" else ""
         return self._rule(f"{sign}{digits}{fraction}")
+
+
+def _bounds(schema: Mapping[str, Any], of: str, default: int, where: str) -> tuple[int, int]:
+    least = int(schema.get(f"min{of}", 0))
+    most = int(schema.get(f"max{of}", max(least, default)))
+    if not 0 <= least <= most <= MOST_REPEATS:
+        raise InvalidInput(
+            f"{where} has impossible min{of} and max{of}: {least} and {most}.",
+            f"Use 0 to {MOST_REPEATS}.",
+        )
+    return least, most
 
 
 def _types(schema: Mapping[str, Any], where: str) -> list[str]:

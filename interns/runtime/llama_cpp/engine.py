@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import math
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +25,7 @@ from interns.completion import (
     Constraint,
     Delta,
     Message,
+    TokenScore,
 )
 from interns.errors import BrokenFile, InternsError, InvalidInput, TooLong, Unavailable
 from interns.gguf.adapter_file import file_sha256
@@ -30,8 +33,9 @@ from interns.gguf.base_file import check_base
 from interns.prompt import ChatTemplate
 from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
-from interns.runtime.llama_cpp.generation import Generation
+from interns.runtime.llama_cpp.generation import Generation, nothing, pieces
 from interns.runtime.llama_cpp.grammar import GrammarMask
+from interns.runtime.llama_cpp.jobs import Solo
 from interns.runtime.llama_cpp.library import (
     Context,
     ContextSize,
@@ -42,15 +46,17 @@ from interns.runtime.llama_cpp.library import (
 )
 from interns.runtime.llama_cpp.prefixes import adapter_key
 from interns.runtime.llama_cpp.sampling import Sampler, check_sampling
-from interns.runtime.llama_cpp.scheduler import Scheduler, Solo
-from interns.runtime.llama_cpp.solo import cold_logits, score_labels
+from interns.runtime.llama_cpp.scheduler import Scheduler
+from interns.runtime.llama_cpp.solo import cold_logits, score_labels, score_tokens
 from interns.runtime.llama_cpp.text_writer import TextWriter
+from interns.runtime.llama_cpp.turns import Turn
 
 _BATCH = 512
 _LABELS = 96
 _ADAPTERS = 8
 _SMALL_VOCABULARY = 16384
 _LARGE_VOCABULARY_OUTPUTS = 128
+_LONGEST_TOKEN = 128
 
 
 class LlamaEngine:
@@ -61,6 +67,7 @@ class LlamaEngine:
         context_tokens: Tokens in the KV cache, shared by all answers in progress; also the longest
             prompt plus answer, unless the base was trained on less. At least 256.
         slots: Answers computed at once, 1 to 64; further requests wait.
+        queue: Requests that may wait; still further ones are refused with `errors.Busy`.
         threads: CPU threads; 0 means the physical cores, at most 4.
         gpu_layers: Layers on the GPU: a number, or ``auto`` for all when there is one.
 
@@ -77,14 +84,16 @@ class LlamaEngine:
         *,
         context_tokens: int = 4096,
         slots: int = 8,
+        queue: int = 64,
         threads: int = 0,
         gpu_layers: int | str = "auto",
     ) -> None:
-        if context_tokens < 256 or not 1 <= slots <= 64 or threads < 0:
+        if context_tokens < 256 or not 1 <= slots <= 64 or queue < 1 or threads < 0:
             raise InvalidInput(
                 f"Bad engine setting: context_tokens={context_tokens}, slots={slots}, "
-                f"threads={threads}.",
-                "Use context_tokens of at least 256, slots of 1 to 64, threads of 0 or more.",
+                f"queue={queue}, threads={threads}.",
+                "Use context_tokens of at least 256, slots of 1 to 64, queue of 1 or more, "
+                "threads of 0 or more.",
             )
         file = check_base(base.gguf)
         if file_sha256(base.gguf) != base.sha256:
@@ -110,7 +119,12 @@ class LlamaEngine:
         self._size = size
         self._verified: set[str] = set()
         self._scheduler = Scheduler(
-            self._model, Context(self._model, size), slots=slots, kept=2 * slots, adapters=_ADAPTERS
+            self._model,
+            Context(self._model, size),
+            slots=slots,
+            kept=2 * slots,
+            adapters=_ADAPTERS,
+            waiting=queue,
         )
         self._finalizer = weakref.finalize(self, self._scheduler.close)
         atexit.register(self._finalizer)
@@ -142,15 +156,20 @@ class LlamaEngine:
             InvalidInput: Bad sampling values or constraint.
             BrokenFile: The adapter's file is damaged.
             Incompatible: The adapter belongs to another base.
+            Busy: Too many requests wait, or the deadline passed before this one's turn.
             Unavailable: The engine was closed.
         """
+        prompt = self._score_prompt(request) if request.echo else ()
+        if request.echo and request.sampling.max_tokens == 0:
+            count = len(prompt)
+            return Completion("", "length", count, 0, 0, 0.0, 0.0, 0.0, prompt=prompt)
         run = self._submit(request, cancel, streaming=False)
         outcome = run.out.get()
         if isinstance(outcome, InternsError):
             raise outcome
         if outcome.completion is None:
             raise InternsError("The answer ended without a result.", "Try again.")
-        return outcome.completion
+        return replace(outcome.completion, prompt=prompt)
 
     def stream(
         self, request: CompletionRequest, *, cancel: threading.Event | None = None
@@ -164,8 +183,10 @@ class LlamaEngine:
             InternsError: As `complete`.
         """
         cancel = cancel or threading.Event()
+        if request.echo:
+            raise InvalidInput("The prompt's log-probabilities cannot be streamed.")
         run = self._submit(request, cancel, streaming=True)
-        return _pieces(run.out, cancel)
+        return pieces(run.out, cancel)
 
     def score_choices(
         self,
@@ -191,22 +212,28 @@ class LlamaEngine:
         check_labels(choices)
         if not 0 < temperature < float("inf"):
             raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
-        prompt = self._prompt(messages)
+        prompt = self._tokens(messages)
         labels = [self._model.tokenize(choice, special=False) for choice in choices]
-        self._check_length(len(prompt) + max(map(len, labels)))
+        longest = max(map(len, labels))
+        self._check_length(len(prompt) + longest)
         self._verify(adapter)
-        cells = min(self._size.cells, len(prompt) + self._size.outputs)
-
-        work = partial(score_labels, prompt=prompt, labels=labels, key=adapter_key(adapter))
-        solo = Solo(partial(work, stop=self._model.eos), adapter, cells)
-        self._scheduler.submit(solo)
-        logprobs = solo.result.result()
+        batch = min(self._size.outputs, sum(map(len, labels)))
+        solo = Solo(
+            partial(score_labels, labels=labels, stop=self._model.eos),
+            adapter,
+            prompt,
+            min(self._size.cells, len(prompt) + max(longest, batch)),
+            adapter_key(adapter),
+        )
+        logprobs = self._work(solo)
         heated = logprobs / temperature
         weights = np.exp(heated - heated.max())
         return ChoiceScores(
             tuple(choices),
             tuple(float(value) for value in logprobs),
             tuple(float(value) for value in weights / weights.sum()),
+            len(prompt),
+            solo.cached,
         )
 
     # Text and tokens ----------------------------------------------------------------------------
@@ -240,14 +267,11 @@ class LlamaEngine:
             InvalidInput: No tokens, or ids that do not exist.
             InternsError: As `complete`.
         """
-        ids = [int(token) for token in tokens]
-        if not ids or not all(0 <= i < self._model.vocab_size for i in ids):
-            raise InvalidInput("The token ids are empty or outside the vocabulary.")
-        self._check_length(len(ids))
+        ids = self._checked(tokens)
         self._verify(adapter)
-        solo = Solo(partial(cold_logits, tokens=ids), adapter, len(ids))
-        self._scheduler.submit(solo)
-        result: npt.NDArray[np.float32] = solo.result.result()
+        result: npt.NDArray[np.float32] = self._work(
+            Solo(cold_logits, adapter, ids, len(ids), None)
+        )
         return result
 
     # State --------------------------------------------------------------------------------------
@@ -264,6 +288,10 @@ class LlamaEngine:
             **self._scheduler.stats(),
         }
 
+    def turns(self) -> list[Turn]:
+        """The latest finished turns of the interns, oldest first: who got how much, who waited."""
+        return self._scheduler.turns()
+
     def close(self) -> None:
         """Free everything; answers in progress fail with `errors.Unavailable`."""
         self._finalizer()
@@ -274,10 +302,49 @@ class LlamaEngine:
     def _special(self, token: int) -> str:
         return self._model.detokenize([token]) if token >= 0 else ""
 
-    def _prompt(self, messages: Sequence[Message]) -> list[int]:
+    def _tokens(self, messages: Sequence[Message]) -> list[int]:
         if not messages:
             raise InvalidInput("There is no message to answer.", "Give at least one.")
-        return self._model.tokenize(self.template.render(messages), special=True)
+        text = self.template.render(messages)
+        if len(text) > self._limit * _LONGEST_TOKEN:  # spares the tokenizer a megabyte
+            raise TooLong(
+                f"The prompt has {len(text)} characters; the base {self.base.name} takes fewer "
+                f"than {self._limit} tokens.",
+                "Shorten the text, or give less knowledge with it.",
+            )
+        return self._model.tokenize(text, special=True)
+
+    def _checked(self, tokens: Sequence[int]) -> list[int]:
+        ids = [int(token) for token in tokens]
+        if not ids or not all(0 <= i < self._model.vocab_size for i in ids):
+            raise InvalidInput("The token ids are empty or outside the vocabulary.")
+        self._check_length(len(ids))
+        return ids
+
+    def _prompt(self, request: CompletionRequest) -> list[int]:
+        if request.prompt:
+            return self._checked(request.prompt)
+        prompt = self._tokens(request.messages)
+        self._check_length(len(prompt))
+        return prompt
+
+    def _work(self, solo: Solo) -> Any:
+        self._scheduler.submit(solo)
+        return solo.result.result()
+
+    def _score_prompt(self, request: CompletionRequest) -> tuple[TokenScore, ...]:
+        check_sampling(request.sampling, self._model.vocab_size, least_tokens=0)
+        prompt = self._prompt(request)
+        self._verify(request.adapter)
+        count = request.sampling.logprobs or 0
+        steps = partial(score_tokens, piece=self._piece, count=count)
+        scores: tuple[TokenScore, ...] = self._work(
+            Solo(steps, request.adapter, prompt, len(prompt), None)
+        )
+        return scores
+
+    def _piece(self, token: int) -> bytes:
+        return self._model.piece(token, special=True)
 
     def _check_length(self, count: int) -> None:
         if count >= self._limit:
@@ -306,40 +373,27 @@ class LlamaEngine:
     def _generation(
         self, request: CompletionRequest, cancel: threading.Event | None, *, streaming: bool
     ) -> Generation:
-        check_sampling(request.sampling)
-        prompt = self._prompt(request.messages)
-        self._check_length(len(prompt))
+        sampling = request.sampling
+        check_sampling(sampling, self._model.vocab_size)
+        if request.deadline_s is not None and not request.deadline_s > 0:
+            raise InvalidInput(f"A deadline of {request.deadline_s} s is not above 0.")
+        prompt = self._prompt(request)
         self._verify(request.adapter)
         mask = self._mask(request.constraint)
         return Generation(
             prompt=prompt,
             adapter=request.adapter,
-            most=min(request.sampling.max_tokens, self._limit - len(prompt)),
-            sampler=Sampler(request.sampling, self._model.hidden_tokens, mask),
-            writer=TextWriter(request.sampling.stop),
+            most=min(sampling.max_tokens, self._limit - len(prompt)),
+            sampler=Sampler(sampling, self._model.hidden_tokens, mask),
+            writer=TextWriter(sampling.stop),
             piece=self._model.piece,
             stop_tokens=self._model.stop_tokens,
             streaming=streaming,
             cancel=cancel or threading.Event(),
-            on_end=mask.close if mask else _nothing,
+            on_end=mask.close if mask else nothing,
+            scored=sampling.logprobs is not None,
+            deadline=time.monotonic() + (request.deadline_s or math.inf),
         )
 
     def _mask(self, constraint: Constraint | None) -> GrammarMask | None:
         return GrammarMask(self._model, gbnf_of(constraint)) if constraint else None
-
-
-def _pieces(out: SimpleQueue[Delta | InternsError], cancel: threading.Event) -> Iterator[Delta]:
-    try:
-        while True:
-            piece = out.get()
-            if isinstance(piece, InternsError):
-                raise piece
-            yield piece
-            if piece.completion is not None:
-                return
-    finally:
-        cancel.set()
-
-
-def _nothing() -> None:
-    """For answers that hold nothing to free."""

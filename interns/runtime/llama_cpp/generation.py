@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from interns.adapter import Adapter
-from interns.completion import Completion, Delta, FinishReason
+from interns.completion import Completion, Delta, FinishReason, TokenScore
 from interns.errors import InternsError
 from interns.runtime.llama_cpp.library import Row
+from interns.runtime.llama_cpp.logprobs import Logits
 from interns.runtime.llama_cpp.prefixes import AdapterKey, adapter_key
-from interns.runtime.llama_cpp.sampling import Logits, Sampler
+from interns.runtime.llama_cpp.sampling import Pick, Sampler
 from interns.runtime.llama_cpp.text_writer import TextWriter
 
 
@@ -42,7 +44,11 @@ class Generation:
         piece: Bytes of a token.
         stop_tokens: Ids that end an answer.
         streaming: Whether pieces are wanted before the end.
+        scored: Whether each token is reported with its log-probability.
         cancel: Set by anyone to end the answer.
+        deadline: When to end it, on the clock of `time.monotonic`; infinite for never.
+        sequence: Where its keys and values lie, or -1.
+        paused: Its keys and values while another intern has its place.
     """
 
     prompt: list[int]
@@ -55,11 +61,16 @@ class Generation:
     streaming: bool
     cancel: threading.Event
     on_end: Callable[[], None]
+    scored: bool = False
+    deadline: float = math.inf
     out: SimpleQueue[Delta | InternsError] = field(default_factory=SimpleQueue)
     sequence: int = -1
+    paused: bytes = b""
     cached: int = 0
     decoded: int = 0
     written: list[int] = field(default_factory=list)
+    scores: list[TokenScore] = field(default_factory=list)
+    unsent: list[TokenScore] = field(default_factory=list)
     logprob: float = 0.0
     submitted_at: float = field(default_factory=time.perf_counter)
     first_at: float = 0.0
@@ -96,19 +107,32 @@ class Generation:
 
     def take(self, logits: Logits) -> FinishReason | None:
         """Pick the next token; returns why the answer ends, if it does."""
-        token, logprob = self.sampler.pick(logits)
+        pick = self.sampler.pick(logits)
         if not self.written:
             self.first_at = time.perf_counter()
-        self.written.append(token)
-        self.logprob += logprob
-        if token in self.stop_tokens:
+        self.written.append(pick.token)
+        self.logprob += pick.logprob
+        if self.scored:
+            self._note(pick)
+        if pick.token in self.stop_tokens:
             return "stop"
-        text = self.writer.write(self.piece(token))
-        if text and self.streaming:
-            self.out.put(Delta(text))
+        text = self.writer.write(self.piece(pick.token))
+        if self.streaming and (text or self.unsent):
+            self.out.put(Delta(text, tokens=self._send()))
         if self.writer.stopped:
             return "stop"
         return "length" if len(self.written) >= self.most else None
+
+    def _note(self, pick: Pick) -> None:
+        others = (TokenScore(token, self.piece(token), p) for token, p in pick.alternatives)
+        score = TokenScore(pick.token, self.piece(pick.token), pick.logprob, tuple(others))
+        self.scores.append(score)
+        self.unsent.append(score)
+
+    def _send(self) -> tuple[TokenScore, ...]:
+        sent = tuple(self.unsent)
+        self.unsent.clear()
+        return sent
 
     def finish(self, reason: FinishReason) -> None:
         """Give out the completion."""
@@ -123,11 +147,30 @@ class Generation:
             logprob=self.logprob,
             first_token_s=(self.first_at or now) - self.submitted_at,
             total_s=now - self.submitted_at,
+            tokens=tuple(self.scores),
         )
         self.on_end()
-        self.out.put(Delta(rest, completion))
+        self.out.put(Delta(rest, completion, self._send()))
 
     def fail(self, error: InternsError) -> None:
         """Give out an error instead of an answer."""
         self.on_end()
         self.out.put(error)
+
+
+def pieces(out: SimpleQueue[Delta | InternsError], cancel: threading.Event) -> Iterator[Delta]:
+    """Take the pieces of a streamed answer as they come; leaving off cancels it."""
+    try:
+        while True:
+            piece = out.get()
+            if isinstance(piece, InternsError):
+                raise piece
+            yield piece
+            if piece.completion is not None:
+                return
+    finally:
+        cancel.set()
+
+
+def nothing() -> None:
+    """For answers that hold nothing to free."""

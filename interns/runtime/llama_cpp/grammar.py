@@ -10,7 +10,7 @@ import numpy as np
 
 from interns.errors import InvalidInput
 from interns.runtime.llama_cpp.library import Model
-from interns.runtime.llama_cpp.sampling import Logits
+from interns.runtime.llama_cpp.logprobs import Logits
 
 _ENTRY = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _LIKELY = 256
@@ -31,7 +31,9 @@ class GrammarMask:
     def __init__(self, model: Model, gbnf: str) -> None:
         self._stop_tokens = model.stop_tokens
         with model.words() as vocab:
-            self._sampler: Any = api.llama_sampler_init_grammar(vocab, gbnf.encode(), b"root")
+            self._sampler: Any = api.llama_sampler_init_grammar(
+                vocab, gbnf.encode("utf-8", "replace"), b"root"
+            )
         if not self._sampler:
             raise InvalidInput(
                 "The grammar cannot be read by llama.cpp.", "Check its rules, and that one is root."

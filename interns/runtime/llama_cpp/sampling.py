@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -11,11 +11,16 @@ import numpy.typing as npt
 
 from interns.completion import Sampling
 from interns.errors import InvalidInput
+from interns.runtime.llama_cpp.logprobs import Logits, likeliest, logprob_at
 
 _PENALTY_WINDOW = 64
 _WORD = 2**64 - 1
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-Logits = npt.NDArray[np.float32]
+MOST_TOKENS = 1 << 20
+MOST_SEED = 2**63 - 1
+MOST_ALTERNATIVES = 100
+MOST_BIASES = 1024
+MOST_STOPS = 64
 
 
 class Mask(Protocol):
@@ -30,31 +35,57 @@ class Mask(Protocol):
         ...
 
 
-def check_sampling(sampling: Sampling) -> None:
+def check_sampling(sampling: Sampling, vocabulary: int, *, least_tokens: int = 1) -> None:
     """Refuse values outside the documented ranges.
+
+    Args:
+        sampling: What was asked for.
+        vocabulary: Number of token ids.
+        least_tokens: Least that `max_tokens` may be.
 
     Raises:
         InvalidInput: Names the first bad value.
     """
+    biases = sampling.logit_bias
     rules = {
-        "max_tokens must be at least 1": sampling.max_tokens >= 1,
+        f"max_tokens must be between {least_tokens} and {MOST_TOKENS}": (
+            least_tokens <= sampling.max_tokens <= MOST_TOKENS
+        ),
         "temperature must be between 0 and 10": 0 <= sampling.temperature <= 10,
         "top_k must be 0 or more": sampling.top_k >= 0,
         "top_p must be above 0 and at most 1": 0 < sampling.top_p <= 1,
         "min_p must be at least 0 and below 1": 0 <= sampling.min_p < 1,
         "repeat_penalty must be between 1 and 2": 1 <= sampling.repeat_penalty <= 2,
-        "seed must be 0 or more": sampling.seed >= 0,
+        f"seed must be between 0 and {MOST_SEED}": 0 <= sampling.seed <= MOST_SEED,
         "a stop text must not be empty": all(sampling.stop),
+        f"there can be {MOST_STOPS} stop texts": len(sampling.stop) <= MOST_STOPS,
+        f"logit_bias can have {MOST_BIASES} tokens": len(biases) <= MOST_BIASES,
+        f"logit_bias takes token ids below {vocabulary}": all(
+            0 <= i < vocabulary for i, _ in biases
+        ),
+        "a logit bias must be between -100 and 100": all(-100 <= b <= 100 for _, b in biases),
+        f"logprobs must be between 0 and {MOST_ALTERNATIVES}": (
+            sampling.logprobs is None or 0 <= sampling.logprobs <= MOST_ALTERNATIVES
+        ),
     }
     for rule, holds in rules.items():
         if not holds:
             raise InvalidInput(f"Bad sampling value: {rule}.", "Correct the value.")
 
 
-def log_softmax_at(logits: Logits, token: int) -> float:
-    """Natural log-probability of one token."""
-    top = float(logits.max())
-    return float(logits[token]) - top - math.log(float(np.exp(logits - top).sum()))
+@dataclass(frozen=True)
+class Pick:
+    """A token that was picked.
+
+    Attributes:
+        token: Its id.
+        logprob: Natural log-probability among the allowed tokens, before temperature and penalty.
+        alternatives: The likeliest tokens and their log-probabilities, best first.
+    """
+
+    token: int
+    logprob: float
+    alternatives: tuple[tuple[int, float], ...] = ()
 
 
 class Sampler:
@@ -72,16 +103,21 @@ class Sampler:
         self._sampling = sampling
         self._hidden = hidden
         self._mask = mask
+        biases = dict(sampling.logit_bias)
+        self._biased = np.fromiter(biases, dtype=np.int64)
+        self._biases = np.fromiter(biases.values(), dtype=np.float32)
         self._step = 0
         self._recent: deque[int] = deque(maxlen=_PENALTY_WINDOW)
 
-    def pick(self, logits: Logits) -> tuple[int, float]:
-        """The next token and its log-probability among the allowed ones.
+    def pick(self, logits: Logits) -> Pick:
+        """The next token.
 
         Raises:
             InvalidInput: The constraint allows no token at all.
         """
         allowed = logits.copy()
+        if len(self._biased):
+            allowed[self._biased] += self._biases
         allowed[self._hidden] = -np.inf
         if self._mask is not None:
             allowed = self._mask.apply(allowed)
@@ -95,7 +131,9 @@ class Sampler:
             self._mask.accept(token)
         self._recent.append(token)
         self._step += 1
-        return token, log_softmax_at(allowed, token)
+        others = likeliest(allowed, self._sampling.logprobs or 0)
+        logprob, *more = logprob_at(allowed, [token, *others])
+        return Pick(token, logprob, tuple(zip(others, more, strict=True)))
 
     def _penalized(self, logits: Logits) -> Logits:
         penalty = self._sampling.repeat_penalty

@@ -1,36 +1,62 @@
-"""Exact probabilities of whole labels: the trie of their tokens, computed as one batch."""
+"""Exact probabilities of whole labels: the trie of their tokens, each distinct prefix scored once.
+
+Labels are sorted by their tokens and the trie's nodes numbered depth first, so that every batch is
+the next run of nodes: whatever a node follows was computed before or stands in the same batch.
+Only the columns that lead on are taken from the logits, besides their log-sum-exp.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from interns.runtime.llama_cpp.library import Row
-
-Floats = npt.NDArray[np.float64]
+from interns.runtime.llama_cpp.logprobs import Floats, Logits, log_sum_exp
+from interns.runtime.llama_cpp.prefixes import shared_length
 
 
 @dataclass
 class _Node:
+    """A distinct prefix; labels are counted by their place in token order.
+
+    Attributes:
+        token: Its last token.
+        depth: Its length.
+        first: Place of the first label that begins with it.
+        last: Place after the last such label.
+        children: Nodes that are one token longer.
+        ends: Labels, as given, that end here.
+    """
+
     token: int
     depth: int
-    labels: list[int] = field(default_factory=list)
-    children: dict[int, _Node] = field(default_factory=dict)
-    output: int = -1
+    first: int
+    last: int
+    children: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
 
 
-def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Natural log-probabilities along the last axis."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    total: npt.NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return total
+@dataclass(frozen=True)
+class LabelBatch:
+    """The next nodes to compute.
+
+    Attributes:
+        start: Number of its first node.
+        end: Number after its last node.
+        places: The labels they belong to, by place; each needs a sequence of its own.
+        known: For each of these labels, how many of its tokens were computed before.
+    """
+
+    start: int
+    end: int
+    places: range
+    known: tuple[int, ...]
 
 
 class LabelTrie:
-    """Labels as token sequences, common beginnings computed once.
+    """Labels as token sequences.
 
     Args:
         labels: Token ids of each label, none empty.
@@ -38,82 +64,86 @@ class LabelTrie:
     """
 
     def __init__(self, labels: Sequence[Sequence[int]], stop: int) -> None:
-        self._labels = labels
         self._stop = stop
-        self._root = _Node(token=-1, depth=0)
-        for number, tokens in enumerate(labels):
-            node = self._root
-            for token in tokens:
-                node = node.children.setdefault(token, _Node(token, node.depth + 1))
-                node.labels.append(number)
-        self._nodes = list(_walk(self._root))
-        for i, node in enumerate(self._nodes):
-            node.output = i
+        self._nodes = [_Node(-1, 0, 0, len(labels))]
+        self._grow(labels)
+        self._sums = np.zeros(len(self._nodes))
+        self.scores: Floats = np.zeros(len(labels))
 
-    @property
-    def label_count(self) -> int:
-        """Number of labels."""
-        return len(self._labels)
+    def __len__(self) -> int:
+        """Number of distinct prefixes, the empty one not counted."""
+        return len(self._nodes) - 1
 
-    def rows(self, start: int, first_sequence: int) -> list[Row]:
-        """The batch that computes all nodes; label i lives in sequence ``first_sequence + i``.
+    def _grow(self, labels: Sequence[Sequence[int]]) -> None:
+        path, before = [0], list[int]()
+        for place, number in enumerate(sorted(range(len(labels)), key=lambda i: tuple(labels[i]))):
+            tokens = list(labels[number])
+            del path[shared_length(before, tokens) + 1 :]
+            for token in tokens[len(path) - 1 :]:
+                self._nodes[path[-1]].children.append(len(self._nodes))
+                path.append(len(self._nodes))
+                self._nodes.append(_Node(token, len(path) - 1, place, place))
+            for node in path:
+                self._nodes[node].last = place + 1
+            self._nodes[path[-1]].ends.append(number)
+            before = tokens
+
+    def known(self, node: int) -> int:
+        """Number of tokens before a node, all of them in one path."""
+        return self._nodes[node].depth - 1 if node < len(self._nodes) else 0
+
+    def batch(self, start: int, most_rows: int, most_labels: int) -> LabelBatch:
+        """The nodes from `start` on, as many as fit, but never one less than all.
+
+        A batch of one token is rounded differently by llama.cpp.
+        """
+        end = min(len(self._nodes), start + max(1, most_rows))
+        if len(self._nodes) - end == 1 and end - start > 2:
+            end -= 1
+        first = self._nodes[start].first
+        while self._nodes[end - 1].first - first >= most_labels:
+            end -= 1
+        places = range(first, self._nodes[end - 1].first + 1)
+        begins = {first: self._nodes[start].depth - 1}
+        for node in self._nodes[start + 1 : end]:
+            begins.setdefault(node.first, node.depth - 1)
+        known, least = [], begins[first]
+        for place in places:
+            least = min(least, begins.get(place, least))
+            known.append(least)
+        return LabelBatch(start, end, places, tuple(known))
+
+    def rows(self, batch: LabelBatch, position: int, first_sequence: int) -> list[Row]:
+        """The tokens of a batch; its n-th label lives in sequence ``first_sequence + n``.
 
         Args:
-            start: Position of the first label token.
-            first_sequence: Number of the sequence of the first label.
+            batch: From `batch`.
+            position: Position of the first label token.
+            first_sequence: Number of the sequence of its first label.
         """
+        shift, stop = first_sequence - batch.places.start, batch.places.stop
         return [
             Row(
                 node.token,
-                start + node.depth - 1,
-                tuple(first_sequence + number for number in node.labels),
+                position + node.depth - 1,
+                tuple(range(shift + node.first, shift + min(node.last, stop))),
                 output=True,
             )
-            for node in self._nodes
+            for node in self._nodes[batch.start : batch.end]
         ]
 
-    def scores(self, prompt: npt.NDArray[np.float32], nodes: npt.NDArray[np.float32]) -> Floats:
-        """Log-probability of each label followed by the stop token.
+    def take(self, start: int, logits: Logits) -> None:
+        """Score what follows each node of a run.
 
         Args:
-            prompt: Logits after the prompt, (vocabulary,).
-            nodes: Logits after each row of `rows`, (nodes, vocabulary).
+            start: Number of the first node; 0 is the empty prefix, whose logits follow the prompt.
+            logits: Logits after each node, (nodes, vocabulary).
         """
-        before, after = log_softmax(prompt), log_softmax(nodes)
-        result = np.zeros(len(self._labels))
-        for number, tokens in enumerate(self._labels):
-            node, current = self._root, before
-            for token in tokens:
-                result[number] += current[token]
-                node = node.children[token]
-                current = after[node.output]
-            result[number] += current[self._stop]
-        return result
-
-
-def label_groups(
-    labels: Sequence[Sequence[int]], most_labels: int, most_tokens: int
-) -> list[list[int]]:
-    """Cut a label set into groups that fit one batch each; neighbours in token order stay together.
-
-    Args:
-        labels: Token ids of each label.
-        most_labels: Labels in a group.
-        most_tokens: Tokens in a group, shared ones counted for each label.
-    """
-    groups: list[list[int]] = [[]]
-    used = 0
-    for number in sorted(range(len(labels)), key=lambda i: tuple(labels[i])):
-        size = len(labels[number])
-        if groups[-1] and (len(groups[-1]) >= most_labels or used + size > most_tokens):
-            groups.append([])
-            used = 0
-        groups[-1].append(number)
-        used += size
-    return groups
-
-
-def _walk(node: _Node) -> Iterator[_Node]:
-    for child in node.children.values():
-        yield child
-        yield from _walk(child)
+        totals = log_sum_exp(logits)
+        for row, total in enumerate(totals):
+            node, so_far = self._nodes[start + row], self._sums[start + row] - total
+            if node.children:
+                tokens = [self._nodes[child].token for child in node.children]
+                self._sums[node.children] = so_far + logits[row, tokens]
+            if node.ends:
+                self.scores[node.ends] = so_far + logits[row, self._stop]

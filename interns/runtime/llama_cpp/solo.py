@@ -1,89 +1,111 @@
-"""Work that has the context to itself: cold logits and label scores."""
+"""Work of several batches: cold logits, the log-probabilities of a text, label scores.
+
+Each is a generator that yields after every batch, so that other interns get their turns between.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from interns.completion import TokenScore
 from interns.runtime.llama_cpp.generation import prompt_rows
+from interns.runtime.llama_cpp.jobs import Desk, Solo, Steps
 from interns.runtime.llama_cpp.library import Row
-from interns.runtime.llama_cpp.prefixes import AdapterKey
-from interns.runtime.llama_cpp.scheduler import Scheduler
-from interns.runtime.llama_cpp.scoring import LabelTrie, label_groups
-
-_COLD: AdapterKey = ("cold", 0.0)
+from interns.runtime.llama_cpp.logprobs import Logits, likeliest, log_sum_exp
+from interns.runtime.llama_cpp.scoring import LabelTrie
 
 
-def cold_logits(scheduler: Scheduler, *, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Logits after every token, nothing reused and nothing kept; (tokens, vocabulary)."""
-    size = scheduler.context.size
-    sequence, start = scheduler.open_sequence(_COLD, tokens)
-    parts: list[npt.NDArray[np.float32]] = []
-    try:
-        while start < len(tokens):
-            rows = prompt_rows(tokens, start, sequence, min(size.batch, size.outputs))
-            scheduler.decode([Row(r.token, r.position, r.sequences, output=True) for r in rows])
-            parts.append(scheduler.context.logits().copy())
-            start += len(rows)
-    finally:
-        scheduler.close_sequence(sequence, _COLD, ())
-    return np.concatenate(parts)
+def cold_logits(desk: Desk, job: Solo) -> Steps:
+    """Logits after every token, nothing reused; the outcome is (tokens, vocabulary)."""
+    parts: list[Logits] = []
+    while job.decoded < len(job.prompt):
+        rows = _read(desk, job, every=True)
+        parts.append(desk.context.logits()[:rows].copy())
+        yield rows
+    job.outcome = np.concatenate(parts)
 
 
-def score_labels(
-    scheduler: Scheduler,
-    *,
-    prompt: Sequence[int],
-    labels: Sequence[Sequence[int]],
-    key: AdapterKey,
-    stop: int,
-) -> npt.NDArray[np.float64]:
-    """Log-probability of each label followed by the stop token.
+def score_tokens(desk: Desk, job: Solo, *, piece: Callable[[int], bytes], count: int) -> Steps:
+    """Log-probability of every token of a text after the first, with likely alternatives.
+
+    The outcome is one `TokenScore` per token.
 
     Args:
-        scheduler: Whose context, with the right adapter on it.
-        prompt: Token ids of the prompt.
+        desk: The engine.
+        job: This work; its prompt is the text.
+        piece: Bytes of a token.
+        count: Alternatives to report.
+    """
+    scores = [TokenScore(job.prompt[0], piece(job.prompt[0]), None)]
+    while job.decoded < len(job.prompt):
+        rows = _read(desk, job, every=True)
+        logits = desk.context.logits()
+        totals = log_sum_exp(logits)
+        for row, token in enumerate(job.prompt[len(scores) : job.decoded + 1]):
+            line = logits[row] - np.float32(totals[row])
+            others = likeliest(line, count)
+            alternatives = tuple(TokenScore(i, piece(i), float(line[i])) for i in others)
+            scores.append(TokenScore(token, piece(token), float(line[token]), alternatives))
+        yield rows
+    job.outcome = tuple(scores)
+
+
+def score_labels(desk: Desk, job: Solo, *, labels: Sequence[Sequence[int]], stop: int) -> Steps:
+    """Log-probability of each label followed by the stop token; the outcome is (labels,).
+
+    Args:
+        desk: The engine.
+        job: This work.
         labels: Token ids of each label.
-        key: What the prompt's keys and values are filed under.
         stop: The token that ends an answer.
     """
-    size = scheduler.context.size
-    sequence, start = scheduler.open_sequence(key, prompt)
-    done: Sequence[int] = ()
-    try:
-        while start < len(prompt):
-            rows = prompt_rows(prompt, start, sequence, size.batch)
-            scheduler.decode(rows)
-            start += len(rows)
-        done = prompt
-        after = scheduler.context.logits()[-1].copy()
-        scores = np.zeros(len(labels))
-        most = min(size.outputs, size.cells - len(prompt))
-        for group in label_groups(labels, len(scheduler.label_sequences), most):
-            trie = LabelTrie([labels[i] for i in group], stop)
-            scores[group] = _trie_scores(scheduler, sequence, len(prompt), after, trie)
-    finally:
-        scheduler.close_sequence(sequence, key, done)
-    scheduler.counts["scored"] += len(labels)
-    return scores
+    trie = LabelTrie(labels, stop)
+    while job.decoded < len(job.prompt):
+        rows = _read(desk, job)
+        if job.decoded == len(job.prompt):
+            trie.take(0, desk.context.logits()[-1:])
+        yield rows
+    start = 1
+    while start <= len(trie):
+        start, rows = _compute(desk, job, trie, start)
+        yield rows
+    job.outcome = trie.scores
 
 
-def _trie_scores(
-    scheduler: Scheduler,
-    sequence: int,
-    length: int,
-    after: npt.NDArray[np.float32],
-    trie: LabelTrie,
-) -> npt.NDArray[np.float64]:
-    first = scheduler.label_sequences.start
-    members = range(first, first + trie.label_count)
+def _read(desk: Desk, job: Solo, *, every: bool = False) -> int:
+    """Compute the next rows of the prompt, with logits after each one if `every`; how many."""
+    most = min(desk.room, desk.context.size.outputs) if every else desk.room
+    rows = prompt_rows(job.prompt, job.decoded, job.sequence, most)
+    if every:
+        rows = [Row(row.token, row.position, row.sequences, output=True) for row in rows]
+    desk.decode(rows)
+    job.decoded += len(rows)
+    return len(rows)
+
+
+def _compute(desk: Desk, job: Solo, trie: LabelTrie, start: int) -> tuple[int, int]:
+    """Compute the trie's nodes from `start` on; returns the next one and how many rows it took.
+
+    Between batches only the prompt's own sequence is held: it carries the path on which the next
+    batch goes on, so that no prefix is computed twice.
+    """
+    context, length, own = desk.context, len(job.prompt), job.sequence
+    most = min(desk.room, context.size.outputs, job.cells - length - trie.known(start))
+    batch = trie.batch(start, most, len(desk.label_sequences))
+    first = desk.label_sequences.start
+    members = range(first, first + len(batch.places))
     try:
-        for member in members:
-            scheduler.context.copy_sequence(sequence, member, length)
-        scheduler.decode(trie.rows(length, first))
-        return trie.scores(after, scheduler.context.logits())
+        for member, known in zip(members, batch.known, strict=True):
+            context.copy_sequence(own, member, length + known)
+        rows = trie.rows(batch, length, first)
+        desk.decode(rows)
+        trie.take(batch.start, context.logits())
+        context.drop_sequence(own, length)
+        if known := trie.known(batch.end):
+            context.copy_sequence(members[-1], own, length + known)
     finally:
         for member in members:
-            scheduler.context.drop_sequence(member)
+            context.drop_sequence(member)
+    return batch.end, len(rows)

@@ -1,0 +1,129 @@
+"""Who is computed next: one lane per intern, served round robin in bounded turns.
+
+Between two turns of one intern every other intern that waits gets exactly one turn, and a turn is
+at most eight steps or one chunk of prompt tokens, whichever comes first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from interns.runtime.llama_cpp.generation import Generation
+from interns.runtime.llama_cpp.jobs import Job, Solo
+from interns.runtime.llama_cpp.prefixes import AdapterKey
+
+STEPS = 8
+CHUNK = 256
+_LEAST_CHUNK = 16
+_REMEMBERED = 4096
+
+
+@dataclass
+class Turn:
+    """What one intern got before the next one's turn.
+
+    Attributes:
+        key: Whose turn: adapter hash and strength, or that of the bare base.
+        waiting: Who waited when it began.
+        steps: Batches computed.
+        prompt_tokens: Prompt and label tokens computed.
+        written: Tokens written.
+    """
+
+    key: AdapterKey
+    waiting: frozenset[AdapterKey]
+    steps: int = 0
+    prompt_tokens: int = 0
+    written: int = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether it is over."""
+        return self.steps >= STEPS or CHUNK - self.prompt_tokens < _LEAST_CHUNK
+
+
+@dataclass(eq=False)
+class Lane:
+    """The requests of one intern.
+
+    Attributes:
+        waiting: Not begun, or paused; in order.
+        runs: Answers in progress.
+        solo: Work in progress; one at a time, so that its numbers do not depend on what else its
+            own intern is asked.
+        solo_next: Whether the solo work has the next step, not the answers.
+    """
+
+    key: AdapterKey
+    waiting: deque[Job] = field(default_factory=deque)
+    runs: list[Generation] = field(default_factory=list)
+    solo: Solo | None = None
+    solo_next: bool = True
+
+    @property
+    def begun(self) -> list[Job]:
+        """Requests in progress, oldest first."""
+        return [*([self.solo] if self.solo else []), *self.runs]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to do."""
+        return not (self.waiting or self.runs or self.solo)
+
+
+class Rotation:
+    """All lanes; the first one has the turn. Used by the owner thread only."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[AdapterKey, Lane] = {}
+        self._turn: Turn | None = None
+        self.past: deque[Turn] = deque(maxlen=_REMEMBERED)
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(list(self._lanes.values()))
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    @property
+    def turn(self) -> Turn:
+        """The present turn, begun when needed; there must be a lane."""
+        if self._turn is None:
+            first, *others = self._lanes
+            self._turn = Turn(first, frozenset(others))
+        return self._turn
+
+    @property
+    def room(self) -> int:
+        """Prompt tokens that are left in this turn; nobody waits for a lane that is alone."""
+        return CHUNK - self.turn.prompt_tokens if len(self._lanes) > 1 else 2 * CHUNK
+
+    def add(self, job: Job) -> None:
+        """Queue a request in its intern's lane; a new lane comes last."""
+        self._lanes.setdefault(job.key, Lane(job.key)).waiting.append(job)
+
+    def present(self) -> Lane | None:
+        """The lane whose turn it is, after those with nothing to do have gone."""
+        for lane in self:
+            if lane.empty:
+                if self._turn is not None and self._turn.key == lane.key:
+                    self.end_turn()
+                del self._lanes[lane.key]
+        return self._lanes[self.turn.key] if self._lanes else None
+
+    def end_turn(self) -> None:
+        """The lane in turn goes last."""
+        if self._turn is None:
+            return
+        self.past.append(self._turn)
+        self._lanes[self._turn.key] = self._lanes.pop(self._turn.key)
+        self._turn = None
+
+    def clear(self) -> list[Job]:
+        """Take out every request."""
+        jobs = [job for lane in self for job in (*lane.begun, *lane.waiting)]
+        self._lanes.clear()
+        self._turn = None
+        return jobs

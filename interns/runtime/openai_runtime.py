@@ -1,0 +1,330 @@
+"""The same runtime over any OpenAI-compatible endpoint: vLLM, llama-server, another office.
+
+Prompts are rendered and cut into tokens here, with the base's own template and tokenizer, and sent
+as token ids to ``/completions``: what answers sees what the intern was trained on. An intern is the
+model ``name@n`` there; vLLM serves the PEFT folder of a version under that name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import httpx
+import numpy as np
+from tokenizers import Tokenizer
+
+from interns.adapter import Adapter
+from interns.base_model import BaseModelRef
+from interns.completion import (
+    ChoiceScores,
+    Completion,
+    CompletionRequest,
+    Delta,
+    Message,
+    TokenScore,
+)
+from interns.errors import (
+    Incompatible,
+    InternsError,
+    InvalidInput,
+    Unavailable,
+)
+from interns.gguf.reader import read_gguf
+from interns.prompt import ChatTemplate
+from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
+from interns.runtime.llama_cpp.sampling import check_sampling
+from interns.runtime.openai_answers import Answer, read_error, read_event, read_scores
+
+Json = dict[str, Any]
+
+_TIMEOUT = httpx.Timeout(600.0, connect=5.0)
+_LOOK_S = 0.05
+_LABELS_AT_ONCE = 64
+
+
+class OpenAIRuntime:
+    """A `Runtime` whose model runs elsewhere. All methods may be called from any thread.
+
+    Where the far end ignores a field, so does the answer: constraints need a server that knows
+    ``structured_outputs`` (vLLM) or ``grammar`` (llama-server); label scores need ``echo`` with
+    ``logprobs``. Token ids of written tokens are not told by this protocol and are -1.
+
+    Args:
+        base: The base that the far end serves; its template and tokenizer are used here.
+        url: Endpoint, usually ending in ``/v1``.
+        model: What the far end calls the base; empty means as we do.
+        token: Bearer token, may be empty.
+    """
+
+    def __init__(self, base: BaseModelRef, url: str, *, model: str = "", token: str = "") -> None:
+        file = read_gguf(base.gguf)
+        self._tokenizer: Any = Tokenizer.from_file(str(base.tokenizer / "tokenizer.json"))
+        self._eos = int(file.number("tokenizer.ggml.eos_token_id"))
+        bos = int(file.number("tokenizer.ggml.bos_token_id"))
+        self.base = base
+        self.template = ChatTemplate(
+            file.text("tokenizer.chat_template"), self._word(bos), self._word(self._eos)
+        )
+        self._model = model or base.name
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(
+            base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT, trust_env=False
+        )
+        self._closed = False
+
+    # Answers ------------------------------------------------------------------------------------
+
+    def complete(
+        self, request: CompletionRequest, *, cancel: threading.Event | None = None
+    ) -> Completion:
+        """Answer and wait for the end; errors as the embedded engine's, where the far end tells.
+
+        Raises:
+            TooLong: The prompt does not fit the far end's context.
+            InvalidInput: Bad sampling values or constraint.
+            NotFound: The far end does not serve the intern or the base.
+            Busy: It has no place.
+            Unavailable: It cannot be reached, or this runtime was closed.
+        """
+        if request.echo:
+            return self._echoed(request)
+        last = [*self.stream(request, cancel=cancel)][-1]
+        if last.completion is None:
+            raise Unavailable("The endpoint ended its answer without a reason.", "Try again.")
+        return last.completion
+
+    def stream(
+        self, request: CompletionRequest, *, cancel: threading.Event | None = None
+    ) -> Iterator[Delta]:
+        """Answer piece by piece; the last piece carries the completion.
+
+        The request is checked at once and sent when the first piece is taken.
+
+        Raises:
+            InternsError: As `complete`.
+        """
+        if request.echo:
+            raise InvalidInput("The prompt's log-probabilities cannot be streamed.")
+        prompt, body = self._body(request)
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return self._pieces(request, Answer(len(prompt)), body, cancel or threading.Event())
+
+    def score_choices(
+        self,
+        messages: Sequence[Message],
+        choices: Sequence[str],
+        *,
+        adapter: Adapter | None = None,
+        temperature: float = 1.0,
+    ) -> ChoiceScores:
+        """Probability of each choice, followed by the stop token, as the whole answer.
+
+        Each label is sent behind the prompt as a text to score (``echo`` with ``logprobs``).
+
+        Raises:
+            InvalidInput: Bad labels or temperature.
+            Incompatible: The far end cannot score a prompt.
+            InternsError: As `complete`.
+        """
+        check_labels(choices)
+        if not 0 < temperature < float("inf"):
+            raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
+        prompt = self._tokens(messages)
+        texts = [[*prompt, *self._ids(choice), self._eos] for choice in choices]
+        logprobs: list[float] = []
+        for start in range(0, len(texts), _LABELS_AT_ONCE):
+            for choice in self._scored(texts[start : start + _LABELS_AT_ONCE], adapter, 0):
+                text = texts[len(logprobs)]
+                found = choice["logprobs"]["token_logprobs"][len(prompt) : len(text)]
+                logprobs.append(math.fsum(found))
+        heated = np.array(logprobs) / temperature
+        weights = np.exp(heated - heated.max())
+        return ChoiceScores(
+            tuple(choices),
+            tuple(logprobs),
+            tuple(float(value) for value in weights / weights.sum()),
+            len(prompt),
+        )
+
+    def count_tokens(self, text: str) -> int:
+        """Number of tokens of a text, nothing added."""
+        return len(self._ids(text))
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text, control tokens parsed, nothing added."""
+        return self._ids(text)
+
+    def close(self) -> None:
+        """Close the connections; answers in progress fail with `errors.Unavailable`."""
+        self._closed = True
+        self._http.close()
+
+    # What is sent -------------------------------------------------------------------------------
+
+    @cached_property
+    def _vocabulary(self) -> int:
+        return int(self._tokenizer.get_vocab_size())
+
+    def _word(self, token: int) -> str:
+        return str(self._tokenizer.id_to_token(token) or "")
+
+    def _ids(self, text: str) -> list[int]:
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        return list(self._tokenizer.encode(clean, add_special_tokens=False).ids)
+
+    def _tokens(self, messages: Sequence[Message]) -> list[int]:
+        if not messages:
+            raise InvalidInput("There is no message to answer.", "Give at least one.")
+        return self._ids(self.template.render(messages))
+
+    def _named(self, adapter: Adapter | None) -> str:
+        if adapter is None:
+            return self._model
+        if not adapter.name:
+            raise Incompatible(
+                "A remote engine knows interns by name, and this adapter has none.",
+                "Register it as an intern first.",
+            )
+        return adapter.name
+
+    def _body(self, request: CompletionRequest) -> tuple[list[int], Json]:
+        sampling = request.sampling
+        least = 0 if request.echo else 1
+        check_sampling(sampling, self._vocabulary, least_tokens=least)
+        if request.deadline_s is not None and not request.deadline_s > 0:
+            raise InvalidInput(f"A deadline of {request.deadline_s} s is not above 0.")
+        prompt = list(request.prompt) or self._tokens(request.messages)
+        body: Json = {
+            "model": self._named(request.adapter),
+            "prompt": prompt,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+            "min_p": sampling.min_p,
+            "repetition_penalty": sampling.repeat_penalty,
+            "seed": sampling.seed,
+            "logprobs": sampling.logprobs or 0,
+            "stop": list(sampling.stop) or None,
+            "logit_bias": {str(i): bias for i, bias in sampling.logit_bias} or None,
+            "deadline_s": request.deadline_s,
+        }
+        if request.constraint is not None:
+            gbnf = gbnf_of(request.constraint)
+            body |= {"grammar": gbnf, "structured_outputs": {"grammar": gbnf}}
+        return prompt, {name: value for name, value in body.items() if value is not None}
+
+    # What comes back ----------------------------------------------------------------------------
+
+    def _pieces(
+        self, request: CompletionRequest, answer: Answer, body: Json, cancel: threading.Event
+    ) -> Iterator[Delta]:
+        lines: SimpleQueue[Json | InternsError | None] = SimpleQueue()
+        left = threading.Event()
+        threading.Thread(target=self._receive, args=(body, lines, left), daemon=True).start()
+        deadline = time.monotonic() + (request.deadline_s or math.inf)
+        scored = request.sampling.logprobs is not None
+        try:
+            while True:
+                if cancel.is_set() or time.monotonic() >= deadline:
+                    yield answer.end("cancelled" if cancel.is_set() else "deadline", scored)
+                    return
+                with contextlib.suppress(Empty):
+                    event = lines.get(timeout=_LOOK_S)
+                    if isinstance(event, InternsError):
+                        raise event
+                    if event is None:
+                        yield answer.end(answer.reason, scored)
+                        return
+                    delta = answer.take(event, scored)
+                    if delta.text or delta.tokens:
+                        yield delta
+        finally:
+            left.set()
+
+    def _receive(
+        self,
+        body: Json,
+        lines: SimpleQueue[Json | InternsError | None],
+        left: threading.Event,
+    ) -> None:
+        """Put the events of a stream into a queue; ends with None or an error."""
+        try:
+            with self._told(), self._http.stream("POST", "/completions", json=body) as response:
+                if response.is_error:
+                    response.read()
+                    raise read_error(response)
+                for line in response.iter_lines():
+                    if left.is_set():
+                        return
+                    if line.startswith("data: ") and line != "data: [DONE]":
+                        lines.put(read_event(line))
+            lines.put(None)
+        except InternsError as error:
+            lines.put(error)
+
+    def _scored(self, texts: list[list[int]], adapter: Adapter | None, count: int) -> list[Json]:
+        # One token more than is wanted: not every server takes max_tokens 0.
+        body = {
+            "model": self._named(adapter), "prompt": texts, "max_tokens": 1, "temperature": 0,
+            "logprobs": count, "echo": True,
+        }  # fmt: skip
+        return self._choices(body, len(texts))
+
+    def _choices(self, body: Json, count: int) -> list[Json]:
+        with self._told():
+            response = self._http.post("/completions", json=body)
+            if response.is_error:
+                raise read_error(response)
+            choices = sorted(response.json()["choices"], key=lambda choice: choice["index"])
+        if len(choices) != count or not all(choice.get("logprobs") for choice in choices):
+            raise Incompatible(
+                "The endpoint does not report the log-probabilities of a prompt.",
+                "Use one that supports echo with logprobs, such as vLLM.",
+            )
+        return choices
+
+    def _echoed(self, request: CompletionRequest) -> Completion:
+        begun = time.perf_counter()
+        prompt, body = self._body(request)
+        (choice,) = self._choices(body | {"echo": True}, 1)
+        scores = read_scores(choice["logprobs"])
+        head = tuple(
+            TokenScore(token, score.data, score.logprob, score.alternatives)
+            for token, score in zip(prompt, scores, strict=False)
+        )
+        tail = tuple(scores[len(prompt) :])
+        text = b"".join(score.data for score in tail).decode("utf-8", "replace")
+        seconds = time.perf_counter() - begun
+        total = math.fsum(score.logprob or 0.0 for score in tail)
+        reason = choice["finish_reason"]
+        return Completion(
+            text, reason, len(prompt), 0, len(tail), total, seconds, seconds, tail, head
+        )
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn failures of the connection into errors that can be told."""
+        try:
+            yield
+        except InternsError:
+            raise
+        except (httpx.HTTPError, httpx.StreamError, RuntimeError) as error:
+            if self._closed:
+                raise Unavailable("The engine is closed.", "Start it again.") from error
+            raise Unavailable(
+                f"The endpoint {self._http.base_url} does not answer: {error}.",
+                "Check engine.url and that the server runs.",
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise Incompatible(
+                f"The endpoint {self._http.base_url} answers in another dialect: {error!r}.",
+                "Check engine.url.",
+            ) from error

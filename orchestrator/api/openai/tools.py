@@ -1,0 +1,84 @@
+"""Tools, passed as a schema: the answer is held to a call of one of them.
+
+The engine cannot let a model choose freely between talking and calling; with tools given, and
+``tool_choice`` other than ``none``, the answer always is one call.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from interns.completion import JsonSchema
+from interns.errors import InvalidInput
+from orchestrator.api.openai.bodies import ChatBody
+
+Json = dict[str, Any]
+
+
+def offered(body: ChatBody) -> list[Json]:
+    """Return the functions that may be called; none when tools are not to be used.
+
+    Raises:
+        InvalidInput: A tool is malformed, or the chosen one is not among them.
+    """
+    if not body.tools or body.tool_choice == "none":
+        return []
+    functions = [_function(tool) for tool in body.tools]
+    match body.tool_choice:
+        case None | "auto" | "required":
+            return functions
+        case {"type": "function", "function": {"name": str(name)}}:
+            chosen = [function for function in functions if function["name"] == name]
+            if chosen:
+                return chosen
+            raise InvalidInput(f"tool_choice names {name!r}, which is no tool of this request.")
+    raise InvalidInput("tool_choice is malformed.", "Use none, auto, required or a function.")
+
+
+def call_schema(functions: list[Json]) -> JsonSchema:
+    """Return what an answer that calls one of them is held to."""
+    return JsonSchema({"anyOf": [_call(function) for function in functions]})
+
+
+def instruction(functions: list[Json]) -> str:
+    """Return the line that tells the bare base what it may call."""
+    told = json.dumps(functions, ensure_ascii=False)
+    return f'Tools: {told}\nAnswer with one call: {{"name": …, "arguments": {{…}}}}'
+
+
+def read_call(text: str) -> list[Json] | None:
+    """Return an answer as tool calls; None when it was cut off."""
+    try:
+        call = json.loads(text)
+    except ValueError:
+        return None
+    arguments = json.dumps(call["arguments"], ensure_ascii=False)
+    return [
+        {
+            "id": f"call_{uuid.uuid4().hex[:24]}",
+            "type": "function",
+            "function": {"name": call["name"], "arguments": arguments},
+        }
+    ]
+
+
+def _function(tool: Mapping[str, Any]) -> Json:
+    match tool:
+        case {"type": "function", "function": {"name": str(name), **more}} if name:
+            parameters = more.get("parameters") or {"type": "object", "properties": {}}
+            return {
+                "name": name,
+                "description": str(more.get("description") or ""),
+                "parameters": parameters,
+            }
+    raise InvalidInput(
+        "A tool is malformed.", 'Send {"type": "function", "function": {"name": …}}.'
+    )
+
+
+def _call(function: Json) -> Json:
+    properties = {"name": {"const": function["name"]}, "arguments": function["parameters"]}
+    return {"type": "object", "properties": properties}

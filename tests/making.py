@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import save_file
+from scipy import special
 
 from interns.base_model import BaseModelRef
 from interns.bases import starter
@@ -23,6 +25,12 @@ SHAPES = {
     "self_attn.v_proj": (HIDDEN, HIDDEN),
     "mlp.down_proj": (FEED, HIDDEN),
 }
+
+
+def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Natural log-probabilities along the last axis."""
+    found: npt.NDArray[np.float32] = special.log_softmax(logits, axis=-1)
+    return found
 
 
 def random_peft(folder: Path, *, seed: int = 0, size: float = 0.3) -> Path:

@@ -16,7 +16,7 @@ from interns.gguf.adapter_file import check_adapter, read_adapter_metadata, writ
 from interns.gguf.families import permute, unpermute
 from interns.gguf.reader import read_gguf
 from interns.paths import Paths
-from interns.runtime.llama_cpp.scoring import log_softmax
+from tests.making import log_softmax
 
 PROMPT = "<|endoftext|><|im_start|>user\nWhere is my card?<|im_end|>\n<|im_start|>assistant\n"
 

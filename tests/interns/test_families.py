@@ -30,8 +30,8 @@ from interns.gguf.tokenizer_json import (
     write_tokenizer,
 )
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from interns.runtime.llama_cpp.scoring import log_softmax
 from tests.exact_logits import ExactLogits
+from tests.making import log_softmax
 from tests.tiny_bases import KINDS, sentencepiece_json, write_tiny_base
 from training.recipe import ALL_LINEAR
 

@@ -20,6 +20,7 @@ from interns.errors import BrokenFile, Incompatible, InternsError, InvalidInput
 from interns.gguf.base_file import check_base, write_base_gguf, write_hf_folder
 from interns.gguf.reader import read_gguf
 from interns.gguf.weights import Weights
+from tests.making import log_softmax
 
 PROMPT = "<|endoftext|><|im_start|>user\nWhere is my card? It was sent on 3 May.<|im_end|>\n"
 
@@ -193,7 +194,6 @@ import resource, signal, sys
 from pathlib import Path
 from interns.errors import NoSpace
 from interns.gguf.base_file import write_base_gguf, write_hf_folder
-from tests.making import log_softmax
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 source, tokenizer, out = map(Path, sys.argv[1:])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
+from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
 from interns.bases import current_base
 from interns.charter import Charter
@@ -133,18 +134,31 @@ class Desk:
                 f"{name!r} is retired.", f"Bring it back: `interns promote {name} VERSION`."
             )
         if not self.serves(intern):
-            there = intern.version.base_name or intern.version.adapter.base_sha256[:12]
-            raise Incompatible(
-                f"{name!r} v{intern.version.number} was trained on the base {there}; the one in "
-                f"use is {self.base.name}.",
-                f"Go back to it: `interns bases use {there}`, or train {name} on this one: "
-                f"`interns teach {name} --base {self.base.name}`.",
-            )
+            raise self._waits(intern)
         return intern
+
+    def _waits(self, intern: Intern) -> Incompatible:
+        """What to tell about an intern whose version in office needs another base."""
+        name, version = intern.name, intern.version
+        there = version.base_name or version.adapter.base_sha256[:12]
+        trained = [v.number for v in self.registry.versions(name) if self._on_base(v.adapter)]
+        here = (
+            f"put its version for this one in office: `interns promote {name} {trained[-1]}`"
+            if trained
+            else f"train {name} on this one: `interns teach {name} --base {self.base.name}`"
+        )
+        return Incompatible(
+            f"{name!r} v{version.number} was trained on the base {there}; the one in use is "
+            f"{self.base.name}.",
+            f"Go back to it: `interns bases use {there}`, or {here}.",
+        )
+
+    def _on_base(self, adapter: Adapter) -> bool:
+        return adapter.base_sha256 == self.base.sha256
 
     def serves(self, intern: Intern) -> bool:
         """Whether an intern can answer on the base in use."""
-        return intern.version.adapter.base_sha256 == self.base.sha256
+        return self._on_base(intern.version.adapter)
 
     def able(self) -> list[Intern]:
         """Return the interns in office that can answer on the base in use."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from interns.bases import starter, torch_folder
-from interns.errors import Conflict, GateNotMet, NotFound
+from interns.errors import Conflict, GateNotMet, Incompatible, NotFound
 from tests.orchestrator.test_onboarding import ended, request_for
 from tests.orchestrator.waiting import until
 
@@ -50,6 +50,9 @@ def test_intern_is_trained_anew_on_another_base(office_home, open_office, reques
 
         office.bases.use("second")
         assert not office.roster.get("sorter")["base_in_use"]
+        with pytest.raises(Incompatible) as waits:
+            office.desk.worker("sorter")
+        assert "interns promote sorter 2" in waits.value.fix
         office.roster.promote("sorter", 2)
         assert office.roster.get("sorter")["base_in_use"]
         assert office.desk.worker("sorter").version.number == 2

@@ -41,6 +41,7 @@ def test_help_is_shown_with_status_2_when_there_is_no_terminal(empty_home: Paths
         (["knowledge", "add", "no-such-folder"], "no-such-folder"),
         (["config", "get", "no.key"], "no.key"),
         (["config", "set", "daemon.port", "many"], "daemon.port"),
+        (["config", "set", "base.name", "another"], "bases use another"),
         (["approvals", "review", "--plain"], "not a terminal"),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from interns.errors import InvalidInput
 from interns.paths import Paths
 from tui.commands.options import AsJson
 from tui.output import emit, say, show, show_table
@@ -53,6 +54,10 @@ def set_setting(
     """Write one setting to the data directory's config.toml."""
     from interns.settings import set_value
 
+    if key == "base.name" and value != "starter":  # `bases use` checks and loads it first
+        raise InvalidInput(
+            "The base is not changed by a setting alone.", f"Run `interns bases use {value}`."
+        )
     paths = Paths.default()
     written = set_value(paths, key, value)
     if as_json:

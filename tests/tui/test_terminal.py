@@ -157,7 +157,11 @@ class Pty:
 
     def ends(self) -> int:
         """Wait for the end and return the exit status."""
+        deadline = time.monotonic() + 2 * WAIT_S
         while True:
+            assert time.monotonic() < deadline, self.output.decode()
+            if not select.select([self.fd], [], [], 0.1)[0]:
+                continue
             try:
                 if not (more := os.read(self.fd, 65536)):
                     break

@@ -1,11 +1,11 @@
-"""Errors on the wire: the same four fields over HTTP, in streams and in a daemon's last words."""
+"""Errors on the wire: the same fields over HTTP, in streams and in a daemon's last words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from interns.errors import BY_CODE, InternsError
+from interns.errors import BY_CODE, Busy, InternsError
 
 
 class Unauthorized(InternsError):
@@ -58,6 +58,7 @@ def to_body(error: BaseException) -> dict[str, Any]:
             "fix": error.fix,
             "code": error.code,
             "exit_code": error.exit_code,
+            **({"retry_after_s": error.retry_after_s} if isinstance(error, Busy) else {}),
         }
     return {
         "error": f"Unforeseen {type(error).__name__}: {error}.",
@@ -70,4 +71,7 @@ def to_body(error: BaseException) -> dict[str, Any]:
 def from_body(body: Mapping[str, Any]) -> InternsError:
     """Return the error that `to_body` described."""
     kind = KINDS.get(str(body.get("code", "")), InternsError)
-    return kind(str(body.get("error", "The daemon reported an error.")), str(body.get("fix", "")))
+    told = (str(body.get("error", "The daemon reported an error.")), str(body.get("fix", "")))
+    if issubclass(kind, Busy):
+        return kind(*told, float(body.get("retry_after_s", 1.0)))
+    return kind(*told)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 
-from interns.errors import Conflict, InvalidInput, NotFound
+from interns.errors import Busy, Conflict, InvalidInput, NotFound
+from orchestrator.errors import from_body, to_body
 
 
 def last(events):
@@ -35,6 +38,15 @@ def test_office_answers_lists_and_streams_through_its_client(client, office_home
     assert (unknown["event"], unknown["exit_code"]) == ("error", 2)
     assert "triage" in unknown["fix"]
     assert last(client.chat([]))["code"] == "invalid_input"
+
+
+@pytest.mark.parametrize(
+    "error", [Busy("Full.", "Wait.", 7.0), NotFound("Gone.", "Look."), InvalidInput("Bad.")]
+)
+def test_an_error_comes_over_the_wire_as_it_was(error):
+    read = from_body(json.loads(json.dumps(to_body(error))))
+    assert (type(read), read.message, read.fix) == (type(error), error.message, error.fix)
+    assert getattr(read, "retry_after_s", None) == getattr(error, "retry_after_s", None)
 
 
 def test_approvals_are_decided_through_the_client(client):

@@ -13,9 +13,10 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
-from llama_cpp import Llama
+from peer import llama
 
 from interns.bases import starter
 from interns.charter import Charter
@@ -47,7 +48,7 @@ def _measure(client: OfficeClient, paths: Paths) -> None:
     _through_daemon(client)
     intern = client.intern("interviewer")
     version = client.versions("interviewer")[-1]
-    direct = Llama(
+    direct = llama(
         model_path=str(starter().gguf),
         lora_path=str(Path(version["folder"]) / "adapter.gguf"),
         n_ctx=2048,
@@ -96,7 +97,7 @@ def _through_daemon(client: OfficeClient) -> tuple[float, float]:
     return first, tokens / (time.perf_counter() - started)
 
 
-def _directly(model: Llama, prompt: str) -> tuple[float, float]:
+def _directly(model: Any, prompt: str) -> tuple[float, float]:
     model.reset()
     started, first, tokens = time.perf_counter(), 0.0, 0
     pieces = model.create_completion(

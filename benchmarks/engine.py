@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from peer import llama
 from safetensors.numpy import save_file
 
 from interns.adapter import Adapter
@@ -122,8 +123,6 @@ def theirs(llama: Any, engine: LlamaEngine, asked: CompletionRequest) -> Speed:
 
 def compare(base: BaseModelRef, adapter: Adapter, options: argparse.Namespace) -> None:
     """Alone and cold, with and without adapter; both sides in turn."""
-    from llama_cpp import Llama
-
     print("\n## One answer at a time\n")
     print(
         "| | prompt | first token, engine | `Llama` | ratio | tokens/s, engine | `Llama` | ratio |"
@@ -131,8 +130,8 @@ def compare(base: BaseModelRef, adapter: Adapter, options: argparse.Namespace) -
     print("|---|---|---|---|---|---|---|---|")
     for name, used in (("base", None), ("with adapter", adapter)):
         lora = {"lora_path": str(used.path)} if used else {}
-        llama = Llama(
-            str(base.gguf),
+        peer = llama(
+            model_path=str(base.gguf),
             n_ctx=2048,
             n_threads=options.threads,
             n_threads_batch=options.threads,
@@ -142,7 +141,7 @@ def compare(base: BaseModelRef, adapter: Adapter, options: argparse.Namespace) -
         for repeats in (1, 15):
             with LlamaEngine(base, threads=options.threads, slots=1) as engine:
                 rounds = [
-                    _pair(engine, llama, f"Round {n}. " + TEXT * repeats, options.tokens, used)
+                    _pair(engine, peer, f"Round {n}. " + TEXT * repeats, options.tokens, used)
                     for n in range(options.rounds)
                 ]
                 count = engine.count_tokens(TEXT * repeats)
@@ -152,7 +151,7 @@ def compare(base: BaseModelRef, adapter: Adapter, options: argparse.Namespace) -
                 f"| {us.first_s / them.first_s:.2f} | {us.rate:.0f} | {them.rate:.0f} "
                 f"| {us.rate / them.rate:.2f} |"
             )
-        llama.close()
+        peer.close()
 
 
 def _pair(

@@ -68,6 +68,15 @@ def backend_description() -> str:
     return str(api.llama_print_system_info().decode("utf-8", "replace")).strip()
 
 
+def may_repack() -> bool:
+    """Whether llama.cpp may store weights in another order for this processor.
+
+    With AMX its tile code crashes when a compiler drops the tile configuration as a dead store (GCC
+    12 does; llama.cpp #20824, #26954). Weights that are not repacked never reach that code.
+    """
+    return "AMX_INT8 = 1" not in backend_description()
+
+
 def gpu_layer_count(wanted: int | str) -> int:
     """Layers for the GPU: -1 (all) for ``auto`` where llama.cpp can use one, else 0.
 
@@ -97,10 +106,7 @@ class Model:
         self._lock = threading.Lock()
         params = api.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
-        # On processors with AMX, llama.cpp's tile code crashes when a compiler drops its tile
-        # configuration as a dead store (GCC 12 does; llama.cpp #20824, #26954). Weights that are
-        # not repacked never reach that code.
-        params.use_extra_bufts = "AMX_INT8 = 1" not in backend_description()
+        params.use_extra_bufts = may_repack()
         _messages.clear()
         self.pointer = api.llama_model_load_from_file(os.fsencode(path), params)
         if not self.pointer:

@@ -100,12 +100,17 @@ class Desk:
         """
         runtime = self._make_runtime(base)
         try:
-            record()
+            before = self.llm.replace(runtime)
         except BaseException:
             runtime.close()
             raise
+        try:
+            record()
+        except BaseException:
+            self.llm.replace(before)
+            runtime.close()
+            raise
         self._base = base
-        before = self.llm.replace(runtime)
         if before is not None:
             before.close()
 

@@ -65,17 +65,25 @@ class Lazy(Generic[T]):
         """Return the thing if it is loaded."""
         return self._value if self._state == "ready" else None
 
-    def replace(self, value: T) -> T | None:
-        """Put a ready thing in place of what there is; return that if it was loaded.
+    def replace(self, value: T | None, timeout_s: float = 180.0) -> T | None:
+        """Put another thing in place of what there is, waiting for a load in progress.
+
+        Args:
+            value: The thing, ready to use; None means that the next `get` loads one.
+            timeout_s: Seconds to wait.
+
+        Returns:
+            What was there, if it was loaded.
 
         Raises:
-            Unavailable: The present one is still loading.
+            Unavailable: The present one is still loading after `timeout_s` seconds.
         """
         with self._changed:
-            if self._state == "loading":
+            if not self._changed.wait_for(lambda: self._state != "loading", timeout_s):
                 raise Unavailable(f"The {self.name} is still loading.", "Try again in a moment.")
             before = self._value if self._state == "ready" else None
-            self._value, self._state, self._error = value, "ready", None
+            self._value, self._error = value, None
+            self._state = "idle" if value is None else "ready"
             self._changed.notify_all()
         return before
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from interns.base_source import parse_source, recommended
-from interns.bases import starter, torch_folder
+from interns.bases import bases_here, starter, torch_folder
 from interns.errors import (
     Conflict,
     GateNotMet,
@@ -296,3 +296,30 @@ def test_base_named_elsewhere_cannot_be_switched_here(open_office, office_home, 
         for name in ("starter", "Bad Name", "../x"):
             with pytest.raises(InvalidInput, match="cannot name a base"):
                 pull(office, torch_folder(starter(), office_home), name=name)
+
+
+def test_base_in_use_stays_when_the_change_cannot_be_recorded(open_office, office_home):
+    folder = torch_folder(starter(), office_home)
+    with open_office() as office:
+        pull(office, folder, name="second")
+        other = next(base for base in bases_here(office_home) if base.name == "second")
+        serving = office.desk.runtime
+
+        def fail() -> None:
+            raise OSError("the disk is full")
+
+        with pytest.raises(OSError, match="full"):
+            office.desk.use_base(other, fail)
+        assert office.desk.base == starter()
+        assert office.desk.runtime is serving
+        assert ask(office, "Where is my parcel?", "triage")[-1]["event"] == "done"
+
+
+def test_base_is_changed_when_the_model_is_still_loading(open_office, office_home):
+    folder = torch_folder(starter(), office_home)
+    with open_office() as office:
+        pull(office, folder, name="second")
+        office.desk.llm.warm()  # as a daemon does when it starts
+        office.bases.use("second")
+        assert office.desk.base.name == "second"
+        assert office.desk.runtime.base.name == "second"

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 _CAPPED = {"gemma2"}  # caps its attention, which SDPA cannot
+_SCORES_BYTES = 2**29
 
 
 def pick_device() -> torch.device:
@@ -39,16 +40,26 @@ def quiet_libraries() -> Iterator[None]:
         yield
 
 
-def load_base(folder: Path, device: torch.device) -> Any:
+def load_base(folder: Path, device: torch.device, *, scores_kept: int | None = None) -> Any:
     """Load a Hugging Face folder in fp32.
+
+    Args:
+        folder: The base.
+        device: Where to.
+        scores_kept: Query-key pairs of one head that a training step keeps. On a CPU plain attention
+            is faster than the fused one, as long as its scores fit (see `_SCORES_BYTES`). None: the
+            model is not trained.
 
     Returns:
         A transformers causal language model.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
-    attention = "eager" if kind in _CAPPED else "sdpa"
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    heads = config.num_attention_heads * config.num_hidden_layers
+    small = scores_kept is not None and 4 * heads * scores_kept <= _SCORES_BYTES
+    plain = config.model_type in _CAPPED or (small and device.type == "cpu")
+    attention = "eager" if plain else "sdpa"
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
     )

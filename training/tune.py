@@ -2,7 +2,8 @@
 
 What makes it quick on a small base: batches of similar length, the prompts' shared beginning
 computed once per batch (its keys and values are repeated for every lesson, gradients included),
-logits only where there is loss, and no gradient checkpointing.
+logits only where there is loss, bf16 where the processor is fast at it, plain attention while its
+scores are small, and no gradient checkpointing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from training.artifacts import saving
 from training.collate import Batch, collate, plan_batches
 from training.dataset import Splits
 from training.encoding import Encoder, Lesson, encode_lessons
+from training.memory import keep_freed_memory
+from training.precision import fast_math
 from training.recipe import Recipe
 from training.reference import load_base, pick_device, quiet_libraries
 
@@ -147,9 +150,13 @@ class _Tuning:
     def __init__(self, job: Job) -> None:
         self.job, self.recipe = job, job.recipe
         self.device = pick_device()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.encoder = Encoder(job.base_folder)
+        scores = job.recipe.batch_tokens * job.recipe.max_tokens
         with quiet_libraries():
-            self.model = _adapted(load_base(job.base_folder, self.device), job.recipe)
+            base = load_base(job.base_folder, self.device, scores_kept=scores)
+            self.model = _adapted(base, job.recipe)
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.weights, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True
@@ -325,17 +332,18 @@ def answer_loss(model: Any, batch: Batch, device: torch.device) -> torch.Tensor:
 
     language_model = model.get_base_model()
     ids, targets = batch.ids.to(device), batch.targets.to(device)
-    cache = None
-    if batch.prefix.shape[1]:
-        cache = DynamicCache(config=language_model.config)
-        prefix = batch.prefix.to(device)
-        language_model.model(input_ids=prefix, past_key_values=cache, use_cache=True)
-        cache.batch_repeat_interleave(len(ids))
-    hidden = language_model.model(
-        input_ids=ids, past_key_values=cache, use_cache=cache is not None
-    ).last_hidden_state
     labelled = targets >= 0
-    logits = language_model.lm_head(hidden[labelled])
+    cache = None
+    with fast_math(device):
+        if batch.prefix.shape[1]:
+            cache = DynamicCache(config=language_model.config)
+            prefix = batch.prefix.to(device)
+            language_model.model(input_ids=prefix, past_key_values=cache, use_cache=True)
+            cache.batch_repeat_interleave(len(ids))
+        hidden = language_model.model(
+            input_ids=ids, past_key_values=cache, use_cache=cache is not None
+        ).last_hidden_state
+        logits = language_model.lm_head(hidden[labelled])
     cap = getattr(language_model.config, "final_logit_softcapping", None)
     if cap:  # Gemma 2
         logits = torch.tanh(logits / cap) * cap

@@ -7,6 +7,7 @@ import lzma
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,16 @@ def test_only_what_the_assistant_says_is_learned() -> None:
     assert lengths.tolist() == [len(ids)]
 
 
+def test_in_a_dialogue_both_sides_are_learned_but_not_what_the_system_says() -> None:
+    tokenizer = load_tokenizer(COMMITTED, 8192)
+    chat = make_chat("What is 12?", "A number.", system="Be brief.")
+    ids, _, _ = tokenize(tokenizer, [Document(chat=chat)], ("user", "assistant"))
+    learned = tokenizer.decode((ids[ids < UNLEARNED]).tolist(), skip_special_tokens=False)
+    assert learned == "What is 12?<|im_end|>A number.<|im_end|>"
+    everything = tokenizer.decode((ids & 0x7FFF).tolist(), skip_special_tokens=False)
+    assert everything == "".join(text for text, _ in segments(chat))
+
+
 def test_a_damaged_token_file_is_refused(tmp_path: Path) -> None:
     make_file([30, 20], 1).save(tmp_path)
     path = tmp_path / "made.npz.xz"
@@ -295,6 +306,16 @@ def test_batches_depend_on_the_step_alone_and_follow_the_shares() -> None:
     assert set(reader.held_out()) == {"prose", "skills"}
 
 
+def test_rows_are_short_until_the_rate_decays_and_as_many_tokens_a_step() -> None:
+    files = [make_file([40] * 30, 28), make_file([25] * 30, 28, "skills")]
+    recipe = make_recipe(prose=1.0)
+    recipe = replace(recipe, course=replace(recipe.course, short_context=16))
+    reader = Reader(files, recipe, 7)
+    shapes = [reader.batch(step).ids.shape for step in range(40)]
+    assert shapes == [(10, 16)] * 20 + [(5, 32)] * 20
+    assert all(batch.ids.shape[1] == 32 for batch in reader.held_out().values())
+
+
 def test_a_group_without_documents_is_told() -> None:
     with pytest.raises(InvalidInput, match="novels"):
         Reader([make_file([40] * 9, 9)], make_recipe(novels=1.0), 7)
@@ -355,6 +376,7 @@ def test_shipped_recipes_have_the_size_they_claim(
         ("[model]\nhidden = 'wide'", "must be a whole number"),
         ("[training]\nstepz = 3", "no setting 'stepz'"),
         ("[training]\nrows = 8\nmicro_rows = 3", "no multiple"),
+        ("[model]\ncontext = 512\n[training]\nshort_context = 200", "no multiple"),
         ("[model]\nvocabulary = 70000", "between"),
         ("[stable]\npoems = 1", "poems"),
         ("[stable]\nprose = 0", "all 0"),

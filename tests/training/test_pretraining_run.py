@@ -39,6 +39,7 @@ context = 48
 steps = {STEPS}
 rows = 4
 micro_rows = 2
+short_context = 24
 warmup = 4
 skills = 400
 held_out_every = 8

@@ -16,12 +16,13 @@ TEMPLATE = """\
 {% endif %}"""
 
 Chat = tuple[Message, ...]
+LEARNED = ("assistant",)  # who is learned from
 
 
-def segments(chat: Sequence[Message]) -> list[tuple[str, bool]]:
+def segments(chat: Sequence[Message], roles: Sequence[str] = LEARNED) -> list[tuple[str, bool]]:
     """A chat as texts and whether each is learned.
 
-    What the assistant says is tokenized apart from the prompt before it, as it is when an engine
+    What one of `roles` says is tokenized apart from the prompt before it, as it is when an engine
     generates it; with its end it is all that is learned.
     """
     parts: list[tuple[str, bool]] = []
@@ -29,7 +30,7 @@ def segments(chat: Sequence[Message]) -> list[tuple[str, bool]]:
     for message in chat:
         content = harmless(message.content)
         prompt += f"{TURN}{message.role}\n"
-        if message.role == "assistant":
+        if message.role in roles:
             parts += [(prompt, False), (content + END, True)]
             prompt = "\n"
         else:

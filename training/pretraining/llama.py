@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name
 from torch import Tensor, nn
 
 from training.pretraining.attention import Mask, attend
+from training.pretraining.packing import IGNORED
 from training.pretraining.recipe import Shape
 
 _STD = 0.02  # of the initial weights, as in GPT-2
@@ -92,17 +93,31 @@ class Llama(nn.Module):
 
     def forward(self, ids: Tensor, mask: Mask) -> Tensor:
         """Next-token logits, shape (rows, context, vocabulary), for ids of (rows, context)."""
+        return self.head(self.body(ids, mask))
+
+    def body(self, ids: Tensor, mask: Mask) -> Tensor:
+        """The normed output of the last layer, shape (rows, context, hidden)."""
         context = ids.size(1)
         rotary = (self.cosine[:context], self.sine[:context])  # type: ignore[index]
         x = self.embed_tokens(ids)
         for layer in self.layers:
             x = layer(x, rotary, mask)
-        return F.linear(self.norm(x), self.embed_tokens.weight)
+        out: Tensor = self.norm(x)
+        return out
+
+    def head(self, x: Tensor) -> Tensor:
+        """Logits, shape (…, vocabulary), for what `body` gave."""
+        return F.linear(x, self.embed_tokens.weight)
 
     def loss(self, ids: Tensor, targets: Tensor, mask: Mask) -> Tensor:
         """Sum of the cross entropies in nats where `targets` is not -100."""
-        logits = self(ids, mask).float()
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+        return self.sum_of_losses(self.body(ids, mask), targets)
+
+    def sum_of_losses(self, x: Tensor, targets: Tensor) -> Tensor:
+        """The same for what `body` gave; logits are made only where something is learned."""
+        learned = targets != IGNORED
+        logits = self.head(x[learned]).float()
+        return F.cross_entropy(logits, targets[learned], reduction="sum")
 
 
 def initialize(model: Llama, seed: int) -> None:

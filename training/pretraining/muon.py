@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.precision import fast_dtype
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
 
@@ -23,14 +25,14 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     The coefficients make small singular values grow fastest; the result's lie in about [0.7, 1.2].
 
     Args:
-        matrices: Shape (n, rows, columns). Computed in bf16 on CUDA, elsewhere in fp32: on a CPU
-            without bf16 units bf16 is many times slower.
+        matrices: Shape (n, rows, columns). Computed in bf16 where the device multiplies it fast
+            (see `training.precision`), elsewhere in fp32.
 
     Returns:
         The same shape, in the dtype of the computation.
     """
     a, b, c = COEFFICIENTS
-    x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
+    x = matrices.to(fast_dtype(matrices.device))
     tall = x.size(1) > x.size(2)
     x = x.mT if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interns.errors import InvalidInput
-from training.pretraining.recipe import CHATS, GROUPS, PretrainRecipe
+from training.pretraining.recipe import CHATS, GROUPS, Course, PretrainRecipe
 from training.pretraining.schedule import decay_begins
 from training.pretraining.tokens import UNLEARNED, TokenFile
 
@@ -136,73 +136,95 @@ class Reader:
 
     def __init__(self, files: Sequence[TokenFile], recipe: PretrainRecipe, pad: int) -> None:
         self._recipe, self._pad = recipe, pad
-        self._context = recipe.shape.context
         by_group: Mapping[str, list[TokenFile]] = {
             group: [file for file in files if file.group == group] for group in GROUPS
         }
-        self._needed = [g for g in GROUPS if recipe.stable.get(g) or recipe.ending.get(g)]
-        for group in self._needed:
+        needed = [g for g in GROUPS if recipe.stable.get(g) or recipe.ending.get(g)]
+        for group in needed:
             if not any(file.learned for file in by_group[group]):
                 raise InvalidInput(
                     f"The recipe reads {group!r}, but the corpus has none.",
                     f"Add a source of it, or take {group} out of the recipe.",
                 )
-        self._piles = {g: Pile.of(by_group[g], self._context) for g in self._needed}
-        self._held = {g: Pile.of(by_group[g], self._context, held_out=True) for g in self._needed}
-        self._sizes: dict[str, int] = {}
-        self._pass: dict[str, tuple[int, list[Row]]] = {}
-        self._draws, self._before = self._plan()
+        context = recipe.shape.context
+        self._held = {g: Pile.of(by_group[g], context, held_out=True) for g in needed}
+        course = recipe.course
+        self._turn = decay_begins(course)
+        short = course.short_context or context
+        self._phases = (
+            _Phase(by_group, recipe.stable, short, self._turn, (course, context, pad, 1)),
+            _Phase(by_group, recipe.ending, context, course.steps, (course, context, pad, 2)),
+        )
 
     def batch(self, step: int) -> Batch:
         """What `step` reads; the same whenever it is asked for."""
-        drawn = self._draws[step]
-        taken = dict(zip(self._needed, self._before[step].tolist(), strict=True))
+        return self._phase(step).batch(step)
+
+    def describe(self, step: int) -> str:
+        """Which rows `step` reads, for a message."""
+        return self._phase(step).describe(step)
+
+    def held_out(self) -> dict[str, Batch]:
+        """The rows of each group that are never learned; groups without any are left out."""
+        rows, context = self._recipe.course.held_out_rows, self._recipe.shape.context
+        packed = {
+            group: pile.rows(context, (0,))[:rows]
+            for group, pile in self._held.items()
+            if len(pile.starts)
+        }
+        return {
+            group: self._held[group].batch(some, context, self._pad)
+            for group, some in packed.items()
+        }
+
+    def _phase(self, step: int) -> _Phase:
+        return self._phases[step >= self._turn]
+
+
+class _Phase:
+    """Steps with one mixture and one length of rows, numbered as in the whole run."""
+
+    def __init__(
+        self,
+        by_group: Mapping[str, Sequence[TokenFile]],
+        shares: Mapping[str, float],
+        context: int,
+        steps: int,
+        common: tuple[Course, int, int, int],
+    ) -> None:
+        course, longest, self._pad, number = common
+        self._context, self._seed = context, (course.seed, number)
+        self._groups = [group for group in GROUPS if shares.get(group)]
+        self._piles = {group: Pile.of(by_group[group], context) for group in self._groups}
+        self._sizes: dict[str, int] = {}
+        self._pass: dict[str, tuple[int, list[Row]]] = {}
+        # The group of every row of every step, and how many of each came before the step.
+        random = np.random.default_rng(list(self._seed))
+        rows = course.rows * longest // context
+        kinds = len(self._groups)
+        self._draws = random.choice(
+            kinds, size=(steps, rows), p=[shares[group] for group in self._groups]
+        )
+        counts = np.stack([(self._draws == kind).sum(axis=1) for kind in range(kinds)], axis=1)
+        self._before = np.cumsum(counts, axis=0) - counts
+
+    def batch(self, step: int) -> Batch:
+        taken = dict(zip(self._groups, self._before[step].tolist(), strict=True))
         parts = []
-        for number in drawn.tolist():
-            group = self._needed[number]
+        for number in self._draws[step].tolist():
+            group = self._groups[number]
             row = self._row(group, taken[group])
             taken[group] += 1
             parts.append(self._piles[group].batch([row], self._context, self._pad))
         return Batch(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
     def describe(self, step: int) -> str:
-        """Which rows `step` reads, for a message."""
-        names = [self._needed[number] for number in self._draws[step].tolist()]
+        names = [self._groups[number] for number in self._draws[step].tolist()]
         counts = {name: names.count(name) for name in dict.fromkeys(names)}
-        first = dict(zip(self._needed, self._before[step].tolist(), strict=True))
+        first = dict(zip(self._groups, self._before[step].tolist(), strict=True))
         return ", ".join(
             f"{name} rows {first[name]} to {first[name] + n - 1}" for name, n in counts.items()
         )
-
-    def held_out(self) -> dict[str, Batch]:
-        """The rows of each group that are never learned; groups without any are left out."""
-        rows = self._recipe.course.held_out_rows
-        packed = {
-            group: pile.rows(self._context, (0,))[:rows]
-            for group, pile in self._held.items()
-            if len(pile.starts)
-        }
-        return {
-            group: self._held[group].batch(some, self._context, self._pad)
-            for group, some in packed.items()
-        }
-
-    def _plan(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The group of every row of every step, and how many of each came before the step."""
-        course, kinds = self._recipe.course, len(self._needed)
-        random = np.random.default_rng([course.seed, 1])
-        begin = decay_begins(course)
-        draws = np.concatenate([
-            random.choice(
-                kinds, size=(steps, course.rows), p=[shares.get(g, 0.0) for g in self._needed]
-            )
-            for steps, shares in (
-                (begin, self._recipe.stable),
-                (course.steps - begin, self._recipe.ending),
-            )
-        ])
-        counts = np.stack([(draws == kind).sum(axis=1) for kind in range(kinds)], axis=1)
-        return draws, np.cumsum(counts, axis=0) - counts
 
     def _row(self, group: str, number: int) -> Row:
         """Row `number` of a group, passes counted through: each as long as the first."""
@@ -215,7 +237,7 @@ class Reader:
     def _packed(self, group: str, which: int) -> list[Row]:
         known = self._pass.get(group)
         if known is None or known[0] != which:
-            seed = (self._recipe.course.seed, GROUPS.index(group), which)
+            seed = (*self._seed, GROUPS.index(group), which)
             known = (which, self._piles[group].rows(self._context, seed))
             self._pass[group] = known
         return known[1]

@@ -196,7 +196,9 @@ def _prepare(
         count = sum(1 for _ in source.read())
         report(f"{source.name}: {count} documents, there already")
         return
-    ids, lengths, learned = tokenize(tokenizer, source.read())
+    # In a dialogue both sides speak as people do; instructions repeat what they ask.
+    roles = ("user", "assistant") if source.group == "dialogues" else ("assistant",)
+    ids, lengths, learned = tokenize(tokenizer, source.read(), roles)
     file = TokenFile(
         name=source.name,
         group=source.group,

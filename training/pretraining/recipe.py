@@ -66,6 +66,8 @@ class Course:
         steps: Updates of the weights.
         rows: Sequences of `Shape.context` tokens per update.
         micro_rows: Sequences computed at once; divides `rows`.
+        short_context: Tokens of a sequence until the rate decays, when there are accordingly more of
+            them; divides `Shape.context`. 0 for the full context from the beginning.
         warmup: Updates in which the rate rises from 0.
         decay: Share of the updates, at the end, in which the rate falls to 0.
         matrix_rate: Muon's peak learning rate, for matrices.
@@ -82,6 +84,7 @@ class Course:
     steps: int = 1000
     rows: int = 8
     micro_rows: int = 8
+    short_context: int = 0
     warmup: int = 50
     decay: float = 0.25
     matrix_rate: float = 0.02
@@ -222,6 +225,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "norm_eps": (1e-12, 1e-2),
     "steps": (1, 10**7),
     "rows": (1, 10**5),
+    "short_context": (0, 32768),
     "warmup": (0, 10**6),
     "decay": (0, 1),
     "matrix_rate": (0, 10),
@@ -250,6 +254,12 @@ def _check(recipe: PretrainRecipe) -> None:
                 f"{whole} = {values[whole]} is no multiple of {part} = {values[part]}.",
                 f"Change {part}.",
             )
+    if recipe.course.short_context and recipe.shape.context % recipe.course.short_context:
+        raise InvalidInput(
+            f"context = {recipe.shape.context} is no multiple of short_context = "
+            f"{recipe.course.short_context}.",
+            "Change short_context.",
+        )
     if recipe.shape.head_dim % 2:
         raise InvalidInput("A head has an odd width.", "Choose hidden / heads even.")
     if recipe.shape.hidden % 32 or recipe.shape.feed_forward % 32:

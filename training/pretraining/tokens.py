@@ -2,7 +2,7 @@
 
 ``NAME.npz.xz`` holds the ids of all documents one after another. Vocabularies have at most 32,768
 tokens, so one bit of each 16-bit number is free: it is set where a token is read but not learned
-(what a person says in a chat).
+(the questions of an instruction set).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import lzma
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from interns.errors import BrokenFile
 from interns.gguf.writing import whole_file
-from training.pretraining.chat import BOS, segments
+from training.pretraining.chat import BOS, LEARNED, segments
 from training.pretraining.corpus import Document
 
 SUFFIX = ".npz.xz"
@@ -98,9 +98,14 @@ def load_tokens(path: Path) -> TokenFile:
 
 
 def tokenize(
-    tokenizer: Tokenizer, documents: Iterable[Document]
+    tokenizer: Tokenizer, documents: Iterable[Document], roles: Sequence[str] = LEARNED
 ) -> tuple[Ids, npt.NDArray[np.uint32], int]:
     """Token ids of documents.
+
+    Args:
+        tokenizer: Makes the ids.
+        documents: Texts and chats.
+        roles: Whose turns are learned in a chat.
 
     Returns:
         All ids with their `UNLEARNED` bits, tokens per document, and the number of documents to
@@ -111,9 +116,9 @@ def tokenize(
     for document in documents:
         batch.append(document)
         if len(batch) == _BATCH:
-            _tokenize(tokenizer, batch, kept)
+            _tokenize(tokenizer, batch, kept, roles)
             batch = []
-    _tokenize(tokenizer, batch, kept)
+    _tokenize(tokenizer, batch, kept, roles)
     learned, held_out = kept
     everything = [*learned, *held_out]
     lengths = np.array([len(ids) for ids in everything], dtype=np.uint32)
@@ -122,9 +127,12 @@ def tokenize(
 
 
 def _tokenize(
-    tokenizer: Tokenizer, batch: list[Document], kept: tuple[list[Ids], list[Ids]]
+    tokenizer: Tokenizer,
+    batch: list[Document],
+    kept: tuple[list[Ids], list[Ids]],
+    roles: Sequence[str],
 ) -> None:
-    parts = [_parts(document) for document in batch]
+    parts = [_parts(document, roles) for document in batch]
     texts = [text for document in parts for text, _ in document]
     found = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False))
     for document, pieces in zip(batch, parts, strict=True):
@@ -135,7 +143,7 @@ def _tokenize(
         kept[document.held_out].append(np.concatenate(ids).astype(np.uint16))
 
 
-def _parts(document: Document) -> list[tuple[str, bool]]:
+def _parts(document: Document, roles: Sequence[str]) -> list[tuple[str, bool]]:
     if document.chat:
-        return segments(document.chat)
+        return segments(document.chat, roles)
     return [(BOS, False), (document.text, True)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from training.memory import keep_freed_memory
+from training.precision import fast_math
 from training.pretraining.attention import Mask, choose_kind, make_mask
 from training.pretraining.llama import Llama, initialize
 from training.pretraining.muon import Muon
@@ -18,10 +19,11 @@ from training.pretraining.recipe import PretrainRecipe
 from training.pretraining.schedule import rate_factor
 
 _BETAS = (0.9, 0.95)  # of AdamW, as usual in pre-training
+_WORTH_COMPILING = 1_000_000  # tokens; on a CPU compiling takes as long as some 100,000 of them
 
 
 class Trainer:
-    """Learns from batches; in bf16 and compiled on CUDA, in fp32 elsewhere.
+    """Learns from batches; in bf16 where the device is fast at it, compiled where that pays.
 
     Args:
         recipe: Size and rates.
@@ -30,16 +32,19 @@ class Trainer:
 
     def __init__(self, recipe: PretrainRecipe, device: torch.device) -> None:
         self._recipe, self._device = recipe, device
+        if device.type == "cpu":
+            keep_freed_memory()
         self.model = Llama(recipe.shape)
         initialize(self.model, recipe.course.seed)
         self.model.to(device)
         shape = recipe.shape
         self.attention, self.note = choose_kind(device, shape.heads, shape.kv_heads, shape.head_dim)
         self.optimizers = self._make_optimizers()
-        self._loss: Callable[[Tensor, Tensor, Mask], Tensor] = self.model.loss
+        self._body: Callable[[Tensor, Mask], Tensor] = self.model.body
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")
-            self._loss = torch.compile(self.model.loss, dynamic=False)
+        if device.type == "cuda" or (device.type == "cpu" and recipe.tokens >= _WORTH_COMPILING):
+            self._body = torch.compile(self.model.body, dynamic=False)
 
     def step(self, number: int, batch: Batch) -> tuple[Tensor, Tensor]:
         """Learn from one batch.
@@ -59,8 +64,9 @@ class Trainer:
                 group["lr"] = group["peak"] * factor
         learned = max(1, int((batch.targets != IGNORED).sum()))
         total = torch.zeros((), device=self._device)
-        for begin in range(0, course.rows, course.micro_rows):
-            rows = Batch(*(part[begin : begin + course.micro_rows] for part in batch))
+        at_once = course.micro_rows * len(batch.ids) // course.rows
+        for begin in range(0, len(batch.ids), at_once):
+            rows = Batch(*(part[begin : begin + at_once] for part in batch))
             loss = self._sum(rows) / learned
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -108,13 +114,9 @@ class Trainer:
 
     def _sum(self, rows: Batch) -> Tensor:
         ids, targets, documents = (self._tensor(part) for part in rows)
-        with self._precision():
-            return self._loss(ids, targets, make_mask(documents, self.attention))
+        with fast_math(self._device):
+            x = self._body(ids, make_mask(documents, self.attention))
+            return self.model.sum_of_losses(x, targets)
 
     def _tensor(self, part: np.ndarray) -> Tensor:
         return torch.from_numpy(part).to(self._device, non_blocking=True)
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self._device.type == "cuda":
-            return torch.autocast("cuda", dtype=torch.bfloat16)
-        return nullcontext()

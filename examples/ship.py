@@ -1,9 +1,11 @@
-"""Put a finished version folder beside the shipped interns, without texts that are not ours.
+"""Put what was made beside what is shipped: a finished version of an intern, or another base.
 
-Exemplars come from ``examples/NAME/exemplars.json`` where there is one, sample answers of the exam
-are left out, and the folder is sealed again. The adapter is not touched.
+A version: exemplars come from ``examples/NAME/exemplars.json`` where there is one, sample answers of
+the exam are left out, so that no texts are kept that are not ours, and the folder is sealed again.
+The adapter is not touched. A base: the folder that ``python -m training.pretrain export`` wrote
+becomes the starter; the shipped interns must then be made again on it.
 
-Run: ``python examples/ship.py VERSION_FOLDER``
+Run: ``python examples/ship.py FOLDER``
 """
 
 from __future__ import annotations
@@ -14,13 +16,30 @@ import sys
 from pathlib import Path
 
 from interns.bases import STARTER
+from interns.gguf.base_file import check_base
 from interns.manifest import read_version_folder, seal_folder
 
 EXAMPLES = Path(__file__).resolve().parent
+BASE = "base.gguf"
+BESIDE = ("tokenizer.json", "tokenizer_config.json", "CARD.md", "curve.jsonl", "curve.svg")
 
 
 def ship(folder: Path) -> Path:
-    """Copy `folder` to the shipped interns and return where it lies."""
+    """Copy a version or a base to what is shipped and return where it lies."""
+    return ship_base(folder) if (folder / BASE).is_file() else ship_version(folder)
+
+
+def ship_base(folder: Path) -> Path:
+    """Make a base the starter."""
+    check_base(folder / BASE)
+    for name in BESIDE:
+        shutil.copyfile(folder / name, STARTER / name)
+    shutil.copyfile(folder / BASE, STARTER / "starter.gguf")
+    return STARTER
+
+
+def ship_version(folder: Path) -> Path:
+    """Put a version folder beside the shipped interns."""
     name = read_version_folder(folder).profile.name
     target = STARTER / "interns" / name
     if target.exists():
@@ -39,5 +58,5 @@ def ship(folder: Path) -> Path:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("Usage: ship.py VERSION_FOLDER")
+        sys.exit("Usage: ship.py FOLDER")
     print(ship(Path(sys.argv[1])))

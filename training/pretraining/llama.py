@@ -17,6 +17,7 @@ from training.pretraining.packing import IGNORED
 from training.pretraining.recipe import Shape
 
 _STD = 0.02  # of the initial weights, as in GPT-2
+_LOGITS = 256  # rows of logits are computed in multiples of it
 
 
 class Attention(nn.Module):
@@ -114,10 +115,17 @@ class Llama(nn.Module):
         return self.sum_of_losses(self.body(ids, mask), targets)
 
     def sum_of_losses(self, x: Tensor, targets: Tensor) -> Tensor:
-        """The same for what `body` gave; logits are made only where something is learned."""
-        learned = targets != IGNORED
-        logits = self.head(x[learned]).float()
-        return F.cross_entropy(logits, targets[learned], reduction="sum")
+        """The same for what `body` gave; logits are made only where something is learned.
+
+        The number of them is rounded up: oneDNN compiles and keeps code for every new number.
+        """
+        flat = targets.flatten()
+        learned = (flat != IGNORED).nonzero().squeeze(1)
+        places = F.pad(learned, (0, -len(learned) % _LOGITS))
+        wanted = flat[places]
+        wanted[len(learned) :] = IGNORED
+        logits = self.head(x.flatten(0, 1)[places]).float()
+        return F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum")
 
 
 def initialize(model: Llama, seed: int) -> None:

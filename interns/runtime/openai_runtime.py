@@ -151,6 +151,7 @@ class OpenAIRuntime:
             tuple(logprobs),
             tuple(float(value) for value in weights / weights.sum()),
             len(prompt),
+            runtime="openai",
         )
 
     def count_tokens(self, text: str) -> int:

@@ -141,7 +141,8 @@ class Completion:
         prompt_tokens: Tokens of the prompt.
         cached_tokens: How many of them were already in the KV cache.
         completion_tokens: Generated tokens, stop token included.
-        logprob: Sum of natural log-probabilities of the generated tokens under the constraint.
+        logprob: Sum of natural log-probabilities of the generated tokens under the constraint;
+            None where a remote runtime does not tell.
         first_token_s: Seconds from submission to the first token.
         total_s: Seconds from submission to the end.
         tokens: The written tokens one by one, when log-probabilities were asked for.
@@ -153,7 +154,7 @@ class Completion:
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
-    logprob: float
+    logprob: float | None
     first_token_s: float
     total_s: float
     tokens: tuple[TokenScore, ...] = ()

@@ -177,13 +177,20 @@ def answer_events(
     yield {
         "event": "done",
         "text": completion.text,
-        "confidence": math.exp(completion.logprob / max(1, completion.completion_tokens)),
+        "confidence": _confidence(completion),
         "tokens": completion.completion_tokens,
         "prompt_tokens": completion.prompt_tokens,
         "cached_tokens": completion.cached_tokens,
         "finish_reason": completion.finish_reason,
         "first_token_s": completion.first_token_s,
     }
+
+
+def _confidence(completion: Completion) -> float | None:
+    """Mean probability of a token, or None where the runtime does not tell."""
+    if completion.logprob is None:
+        return None
+    return math.exp(completion.logprob / max(1, completion.completion_tokens))
 
 
 def _answer(

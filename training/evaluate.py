@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from interns.adapter import Adapter
@@ -29,7 +28,6 @@ Report = Callable[[str, int, int], None]
 
 # Never shown in training: does the intern stay right when the organisation's mission changes?
 STRANGE_MISSION = "We restore old wooden boats and teach others how to do it."
-_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,8 @@ class Examiner:
             )
             return self.runtime.complete(request).finish_reason == "stop"
 
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            return sum(pool.map(ends, rows)) / max(1, len(rows))
+        # One after the other: in a batch a near tie may fall otherwise, and this gates.
+        return sum(map(ends, rows)) / max(1, len(rows))
 
     def stop_sample(self, profile: Profile, exam: Sequence[Example]) -> Sequence[Example]:
         """The exam's rows whose prompts are answered freely."""

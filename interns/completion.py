@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from interns.adapter import Adapter
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "cancelled", "deadline"]
+
+EMBEDDED = "llama.cpp"
+"""The runtime in this process, which training examines and calibrates with."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ class Completion:
         prompt_tokens: Tokens of the prompt.
         cached_tokens: How many of them were already in the KV cache.
         completion_tokens: Generated tokens, stop token included.
-        logprob: Sum of natural log-probabilities of the generated tokens under the constraint.
+        logprob: Sum of natural log-probabilities of the generated tokens under the constraint;
+            None where a remote runtime does not tell.
         first_token_s: Seconds from submission to the first token.
         total_s: Seconds from submission to the end.
         tokens: The written tokens one by one, when log-probabilities were asked for.
@@ -149,7 +154,7 @@ class Completion:
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
-    logprob: float
+    logprob: float | None
     first_token_s: float
     total_s: float
     tokens: tuple[TokenScore, ...] = ()
@@ -182,6 +187,7 @@ class ChoiceScores:
         probabilities: Softmax of ``logprobs / temperature``: sums to 1.
         prompt_tokens: Tokens of the prompt.
         cached_tokens: How many of them were already in the KV cache.
+        runtime: What computed them: `EMBEDDED`, or ``openai`` for any endpoint of that dialect.
     """
 
     labels: tuple[str, ...]
@@ -189,6 +195,14 @@ class ChoiceScores:
     probabilities: tuple[float, ...]
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    runtime: str = EMBEDDED
+
+    def at(self, temperature: float) -> ChoiceScores:
+        """The same log-probabilities under another temperature, above 0."""
+        heated = [each / temperature for each in self.logprobs]
+        weights = [math.exp(each - max(heated)) for each in heated]
+        total = math.fsum(weights)
+        return replace(self, probabilities=tuple(weight / total for weight in weights))
 
     @property
     def best(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from interns.adapter import Adapter
-from interns.completion import Sampling
+from interns.completion import EMBEDDED, Sampling
 from interns.skill import Skill
 
 # Keskar et al. 2019 (CTRL) found 1.2 to balance truth and loops.
@@ -49,6 +49,8 @@ class Profile:
         schema: The JSON schema of an ``extract`` intern, else None.
         max_tokens: Upper bound of an answer.
         temperature: Calibration temperature of label probabilities, above 0.
+        fitted_with: The runtime it was fitted with; another one computes in other numbers, and
+            says how probable a label is but not how sure to be of that.
         threshold: For ``answer``: below this score the intern says *not in the sources*.
         blend: For ``answer``: what its score is made of, fitted on validation rows.
     """
@@ -60,6 +62,7 @@ class Profile:
     schema: Mapping[str, Any] | None = None
     max_tokens: int = 128
     temperature: float = 1.0
+    fitted_with: str = EMBEDDED
     threshold: float = 0.0
     blend: Blend = Blend()
 

@@ -17,6 +17,7 @@ from typing import Any
 import tomlkit
 
 from interns.adapter import Adapter
+from interns.completion import EMBEDDED
 from interns.errors import BrokenFile, NotFound
 from interns.intern import Blend, Profile
 from interns.skill import Skill
@@ -77,6 +78,7 @@ def write_manifest(folder: Path, profile: Profile, base: Mapping[str, str]) -> N
     document["schema"] = json.dumps(profile.schema) if profile.schema is not None else ""
     document["max_tokens"] = profile.max_tokens
     document["temperature"] = float(profile.temperature)
+    document["fitted_with"] = profile.fitted_with
     document["threshold"] = float(profile.threshold)
     if profile.skill is Skill.ANSWER:
         document["blend"] = asdict(profile.blend)
@@ -157,6 +159,7 @@ def _profile(manifest: Mapping[str, Any]) -> Profile:
         schema=json.loads(manifest["schema"]) if manifest["schema"] else None,
         max_tokens=manifest["max_tokens"],
         temperature=manifest["temperature"],
+        fitted_with=manifest.get("fitted_with", EMBEDDED),
         threshold=manifest["threshold"],
         blend=Blend(**manifest.get("blend", {})),
     )

@@ -121,19 +121,19 @@ _DONE: Json = {
 def _classify(runtime: Runtime, intern: Intern, text: str, charter: Charter) -> Iterator[Json]:
     profile = intern.profile
     messages = task_messages(profile, text, charter=charter)
-    scores = runtime.score_choices(
-        messages,
-        profile.labels,
-        adapter=intern.version.adapter,
-        temperature=profile.temperature,
-    )
+    scores = runtime.score_choices(messages, profile.labels, adapter=intern.version.adapter)
+    calibrated = scores.runtime == profile.fitted_with
+    if calibrated:
+        scores = scores.at(profile.temperature)
     probabilities = dict(zip(scores.labels, scores.probabilities, strict=True))
     yield {"event": "token", "text": scores.best}
     yield {
         "event": "done",
         "text": scores.best,
-        "confidence": probabilities[scores.best],
+        # What was never calibrated on this runtime is not known, so that a human is asked.
+        "confidence": probabilities[scores.best] if calibrated else None,
         "probabilities": probabilities,
+        "calibrated": calibrated,
         "tokens": runtime.count_tokens(scores.best),
         "prompt_tokens": scores.prompt_tokens,
         "cached_tokens": scores.cached_tokens,
@@ -177,13 +177,20 @@ def answer_events(
     yield {
         "event": "done",
         "text": completion.text,
-        "confidence": math.exp(completion.logprob / max(1, completion.completion_tokens)),
+        "confidence": _confidence(completion),
         "tokens": completion.completion_tokens,
         "prompt_tokens": completion.prompt_tokens,
         "cached_tokens": completion.cached_tokens,
         "finish_reason": completion.finish_reason,
         "first_token_s": completion.first_token_s,
     }
+
+
+def _confidence(completion: Completion) -> float | None:
+    """Mean probability of a token, or None where the runtime does not tell."""
+    if completion.logprob is None:
+        return None
+    return math.exp(completion.logprob / max(1, completion.completion_tokens))
 
 
 def _answer(

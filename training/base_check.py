@@ -7,8 +7,6 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import psutil
 
 from interns.base_model import BaseModelRef
@@ -18,14 +16,13 @@ from interns.errors import Unavailable
 from interns.gguf.reader import read_gguf
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
+from training.agreement import Places, bounds_of, compare, join
 from training.encoding import Encoder
 from training.reference import TorchIntern
-from training.verify import CLEAR, kl_divergence, second_best_gap
 
 TEXTS = 10_000
+CHATS = 500
 PROMPTS = 12
-MAX_MEAN_KL = 5e-3  # nats; the bound for a quantized base against its dequantized copy
-MIN_TOP1 = 0.99
 PIECES = (
     *("The", "quick", "brown", "fox", "13", "lazy", "dogs", ",", ".", "Don't", "!", "e.g.", "3.14"),
     *("99%", "$20", "(see", "below)", "--", "...", "UPPER", "camelCase", "don’t", "“quoted”", "½"),
@@ -43,12 +40,13 @@ QUESTIONS = (
 
 
 def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
-    """Compare tokenizers on 10,000 texts and next-token logits on a few prompts.
+    """Compare tokenizers on 10,000 texts and 500 chats, and next-token logits on a few prompts.
 
     Returns:
-        ``base``, ``sha256``, ``texts``, ``token_ids_equal``, ``first_difference``, ``positions``,
-        ``top1_agreement`` everywhere, ``top1_decided`` where torch's choice is clear, the share of
-        such places ``decided``, ``mean_kl`` and ``max_kl`` in nats, and ``passed``.
+        ``base``, ``sha256``, ``texts``, ``token_ids_equal``, ``chats``, ``chat_ids_equal``,
+        ``first_difference``, ``positions``, ``top1_agreement`` everywhere, ``top1_decided`` where
+        torch is clear by ``margin`` nats, the share of such places ``decided``, ``mean_kl`` and
+        ``max_kl`` in nats, and ``passed``.
 
     Raises:
         Unavailable: There is not enough memory for the base in 32 bits.
@@ -60,25 +58,36 @@ def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
     try:
         texts = _texts()
         equal = [encoder.text_ids(text) == engine.tokenize(text) for text in texts]
-        kls, same, clear = _logits(encoder, torch_base, engine)
+        chats = _chats(texts)
+        same_chats = [
+            encoder.prompt_ids(chat) == engine.tokenize(engine.template.render(chat))
+            for chat in chats
+        ]
+        places = _places(encoder, torch_base, engine)
     finally:
         engine.close()
-    first = texts[equal.index(False)] if not all(equal) else ""
-    mean_kl = float(kls.mean())
-    top1 = float(same[clear].mean()) if clear.any() else 1.0
+    bounds = bounds_of(base.gguf)
+    mean_kl = float(places.kl.mean())
+    top1, decided = places.clear(bounds.margin)
     return {
         "base": base.name,
         "sha256": base.sha256,
         "texts": len(texts),
         "token_ids_equal": sum(equal),
-        "first_difference": first,
-        "positions": int(kls.size),
-        "top1_agreement": float(same.mean()),
+        "chats": len(chats),
+        "chat_ids_equal": sum(same_chats),
+        "first_difference": _first_difference(texts, equal, chats, same_chats),
+        "positions": len(places.same),
+        "top1_agreement": places.everywhere,
         "top1_decided": top1,
-        "decided": float(clear.mean()),
+        "decided": decided,
+        "margin": bounds.margin,
         "mean_kl": mean_kl,
-        "max_kl": float(kls.max()),
-        "passed": all(equal) and top1 >= MIN_TOP1 and mean_kl <= MAX_MEAN_KL,
+        "max_kl": float(places.kl.max()),
+        "passed": all(equal)
+        and all(same_chats)
+        and top1 >= bounds.top1
+        and mean_kl <= bounds.mean_kl,
     }
 
 
@@ -103,17 +112,37 @@ def _texts() -> Sequence[str]:
     ]
 
 
-def _logits(
-    encoder: Encoder, torch_base: TorchIntern, engine: LlamaEngine
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """KL, whether the best token is the same, and whether torch's is clear, at every place."""
-    kls, same, clear = [], [], []
+def _chats(texts: Sequence[str]) -> list[tuple[Message, ...]]:
+    """Conversations of one or two questions, with a system message in every other one."""
+    chats = []
+    for n in range(CHATS):
+        system, first, reply, second = texts[4 * n : 4 * n + 4]
+        turns = [Message("system", system)] if n % 2 else []
+        turns.append(Message("user", first))
+        if n % 3:
+            turns += [Message("assistant", reply), Message("user", second)]
+        chats.append(tuple(turns))
+    return chats
+
+
+def _first_difference(
+    texts: Sequence[str],
+    equal: Sequence[bool],
+    chats: Sequence[tuple[Message, ...]],
+    same_chats: Sequence[bool],
+) -> str:
+    if not all(equal):
+        return texts[equal.index(False)]
+    if not all(same_chats):
+        return repr(chats[same_chats.index(False)])
+    return ""
+
+
+def _places(encoder: Encoder, torch_base: TorchIntern, engine: LlamaEngine) -> Places:
+    parts = []
     for number in range(PROMPTS):
         question = QUESTIONS[number % len(QUESTIONS)]
         messages = [Message("system", f"You are number {number}."), Message("user", question)]
         ids = encoder.prompt_ids(messages)
-        expected, found = torch_base.logits(ids), engine.logits(ids)
-        kls.append(kl_divergence(expected, found))
-        same.append(expected.argmax(-1) == found.argmax(-1))
-        clear.append(second_best_gap(expected) >= CLEAR)
-    return np.concatenate(kls), np.concatenate(same), np.concatenate(clear)
+        parts.append(compare(torch_base.logits(ids), engine.logits(ids)))
+    return join(parts)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from interns.adapter import Adapter
@@ -29,7 +28,6 @@ Report = Callable[[str, int, int], None]
 
 # Never shown in training: does the intern stay right when the organisation's mission changes?
 STRANGE_MISSION = "We restore old wooden boats and teach others how to do it."
-_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -99,12 +97,17 @@ class Examiner:
             pass_mark=self.recipe.pass_mark,
             passed=intern.score > baseline.score and intern.score >= self.recipe.pass_mark,
             ece=intern.ece,
+            ece_before=intern.ece_before,
             details=details,
         )
 
-    def stop_rate(self, profile: Profile, examples: Sequence[Example]) -> float:
-        """Share of free answers, without constraint, that end with the stop token."""
-        rows = examples[: self.recipe.verify_rows]
+    def stop_rate(self, profile: Profile, rows: Sequence[Example]) -> float:
+        """Share of free answers, without constraint, that end with the stop token.
+
+        Args:
+            profile: Its own `max_tokens` bounds the answers.
+            rows: Of `stop_sample`.
+        """
 
         def ends(example: Example) -> bool:
             passages = tuple(line for line, _ in labelled_candidates(example)[:1])
@@ -115,8 +118,13 @@ class Examiner:
             )
             return self.runtime.complete(request).finish_reason == "stop"
 
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            return sum(pool.map(ends, rows)) / max(1, len(rows))
+        # One after the other: in a batch a near tie may fall otherwise, and this gates.
+        return sum(map(ends, rows)) / max(1, len(rows))
+
+    def stop_sample(self, profile: Profile, exam: Sequence[Example]) -> Sequence[Example]:
+        """The exam's rows whose prompts are answered freely."""
+        every = profile.skill in {Skill.WRITE, Skill.EXTRACT}
+        return exam if every else exam[: self.recipe.stop_rows]
 
     def intern(self, profile: Profile) -> Candidate:
         """The intern as a candidate in the exam."""

@@ -21,6 +21,7 @@ class Exam:
         pass_mark: The lowest score that passes besides beating the baseline.
         passed: Whether it takes office.
         ece: Expected calibration error of label probabilities, None where there are none.
+        ece_before: The same without the temperature, which validation rows chose.
         details: Further figures, by skill.
     """
 
@@ -33,6 +34,7 @@ class Exam:
     pass_mark: float
     passed: bool
     ece: float | None = None
+    ece_before: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,13 +57,15 @@ class Verification:
         top1_agreement: Share of the answers' positions, where an intern chooses, with the same
             most probable token.
         top1_everywhere: Share of all positions, the prompts' own texts included.
-        top1_decided: The same where torch's first token is clearly ahead of its second; an 8-bit
-            base rounds activations, so a tie may fall either way.
-        decided: Share of positions where it is.
+        top1_decided: The same where torch's first token leads its second by `margin`; this gates.
+        decided: Share of positions where it does.
+        margin: In nats; what it is and why is in `training.agreement`.
         mean_kl: Mean KL divergence torch → llama.cpp, nats.
         max_kl: Largest.
-        stop_rate: Share of exam answers that ended with the stop token.
-        passed: Whether the bounds of the recipe hold.
+        stop_rate: Share of free answers to exam prompts that ended with the stop token.
+        stop_prompts: How many were asked.
+        bounds: What had to hold: ``top1_decided`` and ``stop_rate`` at least, ``mean_kl`` at most.
+        passed: Whether it does, and all token ids are equal.
     """
 
     prompts: int
@@ -72,9 +76,12 @@ class Verification:
     top1_everywhere: float
     top1_decided: float
     decided: float
+    margin: float
     mean_kl: float
     max_kl: float
     stop_rate: float
+    stop_prompts: int
+    bounds: dict[str, float]
     passed: bool
 
     def to_dict(self) -> dict[str, Any]:

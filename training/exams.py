@@ -63,6 +63,7 @@ class Marks:
         score: In [0, 1].
         interval: 95 % interval of it.
         ece: Expected calibration error, None where nothing is calibrated.
+        ece_before: The same at a temperature of 1.
         details: Further figures.
         raw: What `calibrated` needs: label log-probabilities or judged candidates.
     """
@@ -71,6 +72,7 @@ class Marks:
     score: float
     interval: tuple[float, float]
     ece: float | None = None
+    ece_before: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
     raw: Any = None
 
@@ -111,7 +113,7 @@ def calibrated(profile: Profile, marks: Marks, rows: Sequence[Example]) -> Profi
 
 def _classify(candidate: Candidate, rows: Sequence[Example], step: Step) -> Marks:
     profile = candidate.profile
-    said, sure, logprobs = [], [], []
+    said, sure, sure_before, logprobs = [], [], [], []
     for done, row in enumerate(rows, start=1):
         scores = candidate.runtime.score_choices(
             candidate.prompt(row.text),
@@ -121,6 +123,7 @@ def _classify(candidate: Candidate, rows: Sequence[Example], step: Step) -> Mark
         )
         said.append(scores.best)
         sure.append(max(scores.probabilities))
+        sure_before.append(max(scores.at(1.0).probabilities))
         logprobs.append(scores.logprobs)
         step(done, len(rows))
     gold = [row.answer for row in rows]
@@ -130,10 +133,12 @@ def _classify(candidate: Candidate, rows: Sequence[Example], step: Step) -> Mark
         metrics.accuracy(gold, said),
         metrics.wilson_interval(sum(right), len(rows)),
         metrics.expected_calibration_error(sure, right),
+        metrics.expected_calibration_error(sure_before, right),
         {
             "macro_f1": metrics.macro_f1(gold, said),
             "labels": metrics.per_label(gold, said),
             "confusions": [list(item) for item in metrics.confusions(gold, said)],
+            "temperature": profile.temperature,
         },
         np.asarray(logprobs),
     )

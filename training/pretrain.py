@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", type=Path, help="a run's folder, or its result")
     export.add_argument("out", type=Path)
     export.add_argument("--tokenizer", type=Path, help="if not the committed one")
+    export.add_argument("--type", default="Q8_0", help="Q8_0 (default), F16 or F32")
     return parser
 
 
@@ -122,6 +123,7 @@ def _plan(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
         "name": recipe.name,
         "parameters": recipe.shape.parameters,
         "q8_0_bytes": round(recipe.shape.parameters * 34 / 32),
+        "f16_bytes": 2 * recipe.shape.parameters,
         "token_steps": recipe.tokens,
         "flops_per_token": per_token,
         "estimated_minutes": round(seconds / 60, 1),
@@ -131,7 +133,7 @@ def _plan(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
 def _export(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
     from training.pretraining.export import export_base
 
-    return export_base(chosen.run, chosen.out, chosen.tokenizer)
+    return export_base(chosen.run, chosen.out, chosen.tokenizer, file_type=chosen.type)
 
 
 _COMMANDS = {

@@ -57,11 +57,13 @@ class Recipe:
         negatives: For `answer`: wrong sentences shown per right one.
         passages: For `answer`: name of the column with the passages.
         pass_mark: Lowest exam score that passes, in [0, 1]; it must beat the baseline as well.
-        min_top1: Lowest share of equal next-token choices, torch against llama.cpp, where torch's
-            is clear.
-        max_mean_kl: Largest mean KL divergence between both, nats.
+        min_top1: Lowest share of equal next-token choices, torch against llama.cpp, where torch is
+            clear; 0 takes what the base's number format allows (`training.agreement`).
+        max_mean_kl: Largest mean KL divergence between both, nats; 0 as for `min_top1`.
         min_stop_rate: Lowest share of freely generated answers that end by themselves.
-        verify_rows: Exam prompts compared.
+        stop_rows: Most exam prompts answered freely where an office never does so (`classify`,
+            `answer`); `write` and `extract` answer all of them.
+        verify_rows: Exam prompts whose logits are compared.
         checkpoint_s: Seconds between checkpoints.
     """
 
@@ -90,9 +92,10 @@ class Recipe:
     negatives: int = 4
     passages: str = ""
     pass_mark: float = 0.0
-    min_top1: float = 0.99
-    max_mean_kl: float = 5e-3
-    min_stop_rate: float = 0.9
+    min_top1: float = 0.0
+    max_mean_kl: float = 0.0
+    min_stop_rate: float = 0.99
+    stop_rows: int = 100
     verify_rows: int = 24
     checkpoint_s: float = 15.0
 
@@ -126,7 +129,6 @@ _BY_SKILL: dict[Skill, dict[str, Any]] = {
         "exam_rows": 60,
         "validation_rows": 40,
         "lr": 1e-3,
-        "min_stop_rate": 0.75,  # long answers reach the bound
     },
 }
 
@@ -220,6 +222,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "min_top1": (0, 1),
     "max_mean_kl": (0, 100),
     "min_stop_rate": (0, 1),
+    "stop_rows": (1, 10**4),
     "verify_rows": (1, 10**4),
     "checkpoint_s": (0, 3600),
 }

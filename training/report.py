@@ -55,10 +55,11 @@ def verification_sentence(found: Verification) -> str:
     """The agreement of both sides in one line."""
     verdict = "agrees" if found.passed else "does NOT agree"
     return (
-        f"llama.cpp {verdict} with torch: the same next token at {found.top1_agreement:.2%} of the "
-        f"answers' positions and {found.top1_decided:.2%} of all {found.positions} where torch is "
-        f"clear, mean KL {found.mean_kl:.1e}, {found.token_mismatches} token mismatches, "
-        f"{found.stop_rate:.0%} of answers end by themselves"
+        f"llama.cpp {verdict} with torch: the same next token at {found.top1_everywhere:.2%} of "
+        f"{found.positions} positions, {found.top1_agreement:.2%} of the answers' and "
+        f"{found.top1_decided:.2%} of those where torch leads by {found.margin:.2f} nats "
+        f"({found.decided:.0%}), mean KL {found.mean_kl:.1e}, {found.token_mismatches} token "
+        f"mismatches, {found.stop_rate:.0%} of {found.stop_prompts} answers end by themselves"
     )
 
 
@@ -114,7 +115,10 @@ def _splits(dataset: Mapping[str, Any]) -> str:
 def _details(exam: Exam) -> list[str]:
     lines: list[str] = []
     if exam.ece is not None:
-        lines.append(f"Calibration error of the probabilities: {exam.ece:.3f}.")
+        before = (
+            "" if exam.ece_before is None else f"; {exam.ece_before:.3f} without the temperature"
+        )
+        lines.append(f"Calibration error of the probabilities: {exam.ece:.3f}{before}.")
     for name, value in exam.details.items():
         if isinstance(value, int | float):
             lines.append(f"- {name.replace('_', ' ')}: {value:.3g}")

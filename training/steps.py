@@ -14,6 +14,7 @@ from interns.base_model import BaseModelRef
 from interns.bases import base_named, torch_folder
 from interns.charter import Charter
 from interns.errors import GateNotMet, InternsError
+from interns.gguf.adapter_file import write_adapter_gguf
 from interns.intern import Blend, Profile
 from interns.manifest import sha256_of
 from interns.paths import Paths
@@ -161,12 +162,7 @@ class Workshop:
             self.run.work / "peft",
             self.base,
             self.run.work / "export",
-            metadata={
-                "intern.name": self.request.name,
-                "intern.skill": self.profile.skill,
-                "recipe.sha256": self.recipe.sha256,
-                "dataset.fingerprint": self._mark("split")["fingerprint"],
-            },
+            metadata=self._origin(),
         )
         size = adapter.path.stat().st_size
         text = f"adapter.gguf, {size / 2**20:.1f} MiB, {adapter.sha256[:12]}."
@@ -193,7 +189,8 @@ class Workshop:
 
         self.run.emit("verify", "start", "Comparing llama.cpp with torch.")
         exam, profile = self.splits.exam, self._calibrated()
-        folder = self._torch_folder()
+        folder, examiner = self._torch_folder(), self._examiner(engine, "verify")
+        asked = examiner.stop_sample(profile, exam)
         found = verify(
             Sides(
                 engine,
@@ -205,7 +202,8 @@ class Workshop:
             exam,
             charter=self.charter,
             recipe=self.recipe,
-            stop_rate=self._examiner(engine, "verify").stop_rate(profile, exam),
+            stop_rate=examiner.stop_rate(profile, asked),
+            stop_prompts=len(asked),
             report=lambda done, total: self.run.beat(
                 "verify", f"{done} of {total} prompts compared", done / total
             ),
@@ -250,6 +248,7 @@ class Workshop:
         self.run.emit("seal", "start", "Sealing the version.")
         exam = dict(self._mark("exam"))
         exam.pop("n")
+        self._record(exam)
         write_version(
             self.run,
             VersionParts(
@@ -294,6 +293,30 @@ class Workshop:
 
     def _mark(self, step: str) -> dict[str, Any]:
         return dict(read_json(self.run.mark_file(step)))
+
+    def _origin(self) -> dict[str, str]:
+        """Where the adapter comes from, as its file records it."""
+        return {
+            "intern.name": self.request.name,
+            "intern.skill": self.profile.skill,
+            "recipe.sha256": self.recipe.sha256,
+            "dataset.fingerprint": self._mark("split")["fingerprint"],
+        }
+
+    def _record(self, exam: Mapping[str, Any]) -> None:
+        """Write the adapter once more, the same weights, with what was measured of them."""
+        verification = self._mark("verify")
+        measured = {f"exam.{key}": exam[key] for key in ("metric", "score", "baseline", "examples")}
+        measured |= {
+            f"verification.{key}": verification[key]
+            for key in ("top1_everywhere", "top1_decided", "margin", "mean_kl", "stop_rate")
+        }
+        write_adapter_gguf(
+            self.run.work / "peft",
+            self.base,
+            self.run.work / "export" / "adapter.gguf",
+            metadata=self._origin() | {key: str(value) for key, value in measured.items()},
+        )
 
     def _torch_folder(self) -> Path:
         return torch_folder(self.base, Paths(self.request.home))

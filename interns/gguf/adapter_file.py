@@ -33,6 +33,8 @@ _ALLOWED = (
     GGMLQuantizationType.BF16,
     GGMLQuantizationType.Q8_0,
 )
+# What an adapter is bound to besides the base's file: its prompts must look as when it learned.
+_BOUND = {"tokenizer.sha256": "tokenizer", "template.sha256": "chat template"}
 _PLAIN_INIT = (True, False, None, "gaussian", "eva", "orthogonal", "loftq")
 
 
@@ -75,12 +77,7 @@ def write_adapter_gguf(
     config = _read_config(peft_folder)
     file = check_base(base.gguf)
     tensors = _tensors(peft_folder, config, file)
-    recorded = {
-        "base.name": base.name,
-        "base.sha256": base.sha256,
-        "tokenizer.sha256": file_sha256(base.tokenizer / "tokenizer.json"),
-        "template.sha256": template_sha256(file.text("tokenizer.chat_template")),
-    }
+    recorded = {"base.name": base.name, "base.sha256": base.sha256, **_hashes(base, file)}
     with whole_file(out) as partial:
         writer = GGUFWriter(str(partial), file.text("general.architecture"))
         try:
@@ -120,7 +117,8 @@ def check_adapter(path: Path, base: BaseModelRef) -> None:
     Raises:
         NotFound: There is no such file.
         BrokenFile: It is truncated, corrupt, foreign, or holds numbers that are not finite.
-        Incompatible: It was trained on another base or does not fit this one.
+        Incompatible: It was trained on another base, with another tokenizer or chat template, or
+            does not fit this base.
     """
     adapter = _read_adapter(path)
     trained_on = adapter.text(PREFIX + "base.sha256")
@@ -136,7 +134,33 @@ def check_adapter(path: Path, base: BaseModelRef) -> None:
             f"use ({base.name}, {base.sha256[:12]}).",
             "Use that base, or onboard the intern again on this one.",
         )
-    _check_fit(adapter, read_gguf(base.gguf))
+    file = read_gguf(base.gguf)
+    for key, found in _hashes(base, file).items():
+        _check_bound(adapter, key, base.name, found)
+    _check_fit(adapter, file)
+
+
+def _hashes(base: BaseModelRef, file: GgufFile) -> dict[str, str]:
+    """Hashes of the base's tokenizer and chat template."""
+    return {
+        "tokenizer.sha256": file_sha256(base.tokenizer / "tokenizer.json"),
+        "template.sha256": template_sha256(file.text("tokenizer.chat_template")),
+    }
+
+
+def _check_bound(adapter: GgufFile, key: str, base_name: str, found: str) -> None:
+    name, learned = adapter.path.name, adapter.text(PREFIX + key)
+    if not learned:
+        raise BrokenFile(
+            f"{name} does not say which {_BOUND[key]} it was trained with.",
+            "Import an adapter that Interns exported.",
+        )
+    if learned != found:
+        raise Incompatible(
+            f"{name} was trained with another {_BOUND[key]} ({learned[:12]}) than {base_name} has "
+            f"now ({found[:12]}), so its prompts would not look as when it learned.",
+            "Put the base's files back as they were, or onboard the intern again.",
+        )
 
 
 def _read_adapter(path: Path) -> GgufFile:

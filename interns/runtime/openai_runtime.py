@@ -2,7 +2,8 @@
 
 Prompts are rendered and cut into tokens here, with the base's own template and tokenizer, and sent
 as token ids to ``/completions``: what answers sees what the intern was trained on. An intern is the
-model ``name@n`` there; vLLM serves the PEFT folder of a version under that name.
+model ``name@n`` there; vLLM serves the PEFT folder of a version under that name. llama-server answers
+to any name with whatever it has loaded, so names are looked up in ``/models`` first.
 """
 
 from __future__ import annotations
@@ -30,17 +31,20 @@ from interns.completion import (
     Message,
     TokenScore,
 )
-from interns.errors import (
-    Incompatible,
-    InternsError,
-    InvalidInput,
-    Unavailable,
-)
+from interns.errors import Incompatible, InternsError, InvalidInput, NotFound, Unavailable
 from interns.gguf.reader import read_gguf
 from interns.prompt import ChatTemplate
+from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
 from interns.runtime.llama_cpp.sampling import check_sampling
-from interns.runtime.openai_answers import Answer, read_error, read_event, read_scores
+from interns.runtime.openai_answers import (
+    Answer,
+    read_error,
+    read_event,
+    read_reason,
+    read_scores,
+    total,
+)
 
 Json = dict[str, Any]
 
@@ -54,7 +58,7 @@ class OpenAIRuntime:
 
     Where the far end ignores a field, so does the answer: constraints need a server that knows
     ``structured_outputs`` (vLLM) or ``grammar`` (llama-server); label scores need ``echo`` with
-    ``logprobs``. Token ids of written tokens are not told by this protocol and are -1.
+    ``logprobs``, which llama-server has not. Token ids of written tokens are -1 where not told.
 
     Args:
         base: The base that the far end serves; its template and tokenizer are used here.
@@ -78,6 +82,7 @@ class OpenAIRuntime:
             base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT, trust_env=False
         )
         self._closed = False
+        self._found: set[str] = set()
 
     # Answers ------------------------------------------------------------------------------------
 
@@ -90,14 +95,14 @@ class OpenAIRuntime:
             TooLong: The prompt does not fit the far end's context.
             InvalidInput: Bad sampling values or constraint.
             NotFound: The far end does not serve the intern or the base.
+            Incompatible: The adapter belongs to another base.
             Busy: It has no place.
             Unavailable: It cannot be reached, or this runtime was closed.
         """
         if request.echo:
             return self._echoed(request)
         last = [*self.stream(request, cancel=cancel)][-1]
-        if last.completion is None:
-            raise Unavailable("The endpoint ended its answer without a reason.", "Try again.")
+        assert last.completion is not None, "the last piece carries it"  # noqa: S101 - see _pieces
         return last.completion
 
     def stream(
@@ -114,7 +119,8 @@ class OpenAIRuntime:
             raise InvalidInput("The prompt's log-probabilities cannot be streamed.")
         prompt, body = self._body(request)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return self._pieces(request, Answer(len(prompt)), body, cancel or threading.Event())
+        answer = Answer(len(prompt), self.count_tokens, request.sampling.logprobs)
+        return self._pieces(request, answer, body, cancel or threading.Event())
 
     def score_choices(
         self,
@@ -142,8 +148,10 @@ class OpenAIRuntime:
         for start in range(0, len(texts), _LABELS_AT_ONCE):
             for choice in self._scored(texts[start : start + _LABELS_AT_ONCE], adapter, 0):
                 text = texts[len(logprobs)]
-                found = choice["logprobs"]["token_logprobs"][len(prompt) : len(text)]
-                logprobs.append(math.fsum(found))
+                scores = read_scores(choice["logprobs"], 0)
+                if len(scores) < len(text):
+                    raise _no_echo()
+                logprobs.append(total(scores[len(prompt) : len(text)]) or 0.0)
         heated = np.array(logprobs) / temperature
         weights = np.exp(heated - heated.max())
         return ChoiceScores(
@@ -151,6 +159,7 @@ class OpenAIRuntime:
             tuple(logprobs),
             tuple(float(value) for value in weights / weights.sum()),
             len(prompt),
+            runtime="openai",
         )
 
     def count_tokens(self, text: str) -> int:
@@ -192,7 +201,27 @@ class OpenAIRuntime:
                 "A remote engine knows interns by name, and this adapter has none.",
                 "Register it as an intern first.",
             )
+        if adapter.name not in self._found:
+            verify_adapter(adapter, self.base)
+            self._look_up(adapter.name)
+            self._found.add(adapter.name)
         return adapter.name
+
+    def _look_up(self, name: str) -> None:
+        """Refuse a name that the far end does not list, where it lists any."""
+        with self._told():
+            response = self._http.get("/models")
+            if response.status_code == httpx.codes.NOT_FOUND:
+                return  # it has no list
+            if response.is_error:
+                raise read_error(response)
+            known = [str(model["id"]) for model in response.json()["data"]]
+        if name not in known:
+            raise NotFound(
+                f"The endpoint {self._http.base_url} does not serve {name!r}, but "
+                f"{', '.join(known) or 'nothing'}.",
+                f"Serve that version's peft folder there under the name {name}.",
+            )
 
     def _body(self, request: CompletionRequest) -> tuple[list[int], Json]:
         sampling = request.sampling
@@ -210,8 +239,9 @@ class OpenAIRuntime:
             "top_p": sampling.top_p,
             "min_p": sampling.min_p,
             "repetition_penalty": sampling.repeat_penalty,
+            "repeat_penalty": sampling.repeat_penalty,  # as llama-server calls it
             "seed": sampling.seed,
-            "logprobs": sampling.logprobs or 0,
+            "logprobs": max(1, sampling.logprobs or 0),  # to llama-server 0 means none
             "stop": list(sampling.stop) or None,
             "logit_bias": {str(i): bias for i, bias in sampling.logit_bias} or None,
             "deadline_s": request.deadline_s,
@@ -230,20 +260,19 @@ class OpenAIRuntime:
         left = threading.Event()
         threading.Thread(target=self._receive, args=(body, lines, left), daemon=True).start()
         deadline = time.monotonic() + (request.deadline_s or math.inf)
-        scored = request.sampling.logprobs is not None
         try:
             while True:
                 if cancel.is_set() or time.monotonic() >= deadline:
-                    yield answer.end("cancelled" if cancel.is_set() else "deadline", scored)
+                    yield answer.end("cancelled" if cancel.is_set() else "deadline")
                     return
                 with contextlib.suppress(Empty):
                     event = lines.get(timeout=_LOOK_S)
                     if isinstance(event, InternsError):
                         raise event
                     if event is None:
-                        yield answer.end(answer.reason, scored)
+                        yield answer.end()
                         return
-                    delta = answer.take(event, scored)
+                    delta = answer.take(event)
                     if delta.text or delta.tokens:
                         yield delta
         finally:
@@ -264,8 +293,9 @@ class OpenAIRuntime:
                 for line in response.iter_lines():
                     if left.is_set():
                         return
-                    if line.startswith("data: ") and line != "data: [DONE]":
-                        lines.put(read_event(line))
+                    event = read_event(line)
+                    if event is not None:
+                        lines.put(event)
             lines.put(None)
         except InternsError as error:
             lines.put(error)
@@ -274,7 +304,7 @@ class OpenAIRuntime:
         # One token more than is wanted: not every server takes max_tokens 0.
         body = {
             "model": self._named(adapter), "prompt": texts, "max_tokens": 1, "temperature": 0,
-            "logprobs": count, "echo": True,
+            "logprobs": max(1, count), "echo": True,
         }  # fmt: skip
         return self._choices(body, len(texts))
 
@@ -282,20 +312,20 @@ class OpenAIRuntime:
         with self._told():
             response = self._http.post("/completions", json=body)
             if response.is_error:
-                raise read_error(response)
+                told = read_error(response)
+                raise _no_echo(told) if "echo" in told.message else told
             choices = sorted(response.json()["choices"], key=lambda choice: choice["index"])
         if len(choices) != count or not all(choice.get("logprobs") for choice in choices):
-            raise Incompatible(
-                "The endpoint does not report the log-probabilities of a prompt.",
-                "Use one that supports echo with logprobs, such as vLLM.",
-            )
+            raise _no_echo()
         return choices
 
     def _echoed(self, request: CompletionRequest) -> Completion:
         begun = time.perf_counter()
         prompt, body = self._body(request)
         (choice,) = self._choices(body | {"echo": True}, 1)
-        scores = read_scores(choice["logprobs"])
+        scores = read_scores(choice["logprobs"], request.sampling.logprobs or 0)
+        if len(scores) < len(prompt):
+            raise _no_echo()
         head = tuple(
             TokenScore(token, score.data, score.logprob, score.alternatives)
             for token, score in zip(prompt, scores, strict=False)
@@ -303,10 +333,9 @@ class OpenAIRuntime:
         tail = tuple(scores[len(prompt) :])
         text = b"".join(score.data for score in tail).decode("utf-8", "replace")
         seconds = time.perf_counter() - begun
-        total = math.fsum(score.logprob or 0.0 for score in tail)
-        reason = choice["finish_reason"]
+        reason = read_reason(choice.get("finish_reason") or "length")
         return Completion(
-            text, reason, len(prompt), 0, len(tail), total, seconds, seconds, tail, head
+            text, reason, len(prompt), 0, len(tail), total(tail), seconds, seconds, tail, head
         )
 
     @contextlib.contextmanager
@@ -328,3 +357,11 @@ class OpenAIRuntime:
                 f"The endpoint {self._http.base_url} answers in another dialect: {error!r}.",
                 "Check engine.url.",
             ) from error
+
+
+def _no_echo(told: InternsError | None = None) -> Incompatible:
+    why = f" ({told.message})" if told else ""
+    return Incompatible(
+        f"The endpoint does not report the log-probabilities of a prompt{why}.",
+        "Use one that supports echo with logprobs, such as vLLM.",
+    )

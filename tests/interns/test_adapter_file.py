@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,12 @@ from safetensors.numpy import load_file, save_file
 from interns.adapter import Adapter
 from interns.bases import torch_folder
 from interns.errors import BrokenFile, Incompatible, InternsError, NotFound
-from interns.gguf.adapter_file import check_adapter, read_adapter_metadata, write_adapter_gguf
+from interns.gguf.adapter_file import (
+    check_adapter,
+    file_sha256,
+    read_adapter_metadata,
+    write_adapter_gguf,
+)
 from interns.gguf.families import permute, unpermute
 from interns.gguf.reader import read_gguf
 from interns.paths import Paths
@@ -142,6 +148,45 @@ def test_adapter_is_refused_when_trained_on_another_base(adapters, base, engine)
         check_adapter(adapters[0].path, other)
     with pytest.raises(Incompatible, match="another base"):
         engine.logits([0], adapter=dataclasses.replace(adapters[0], base_sha256="0" * 64))
+
+
+def test_adapter_is_refused_when_the_tokenizer_is_another(adapters, base, tmp_path):
+    shutil.copy(base.tokenizer / "tokenizer.json", tmp_path)
+    with (tmp_path / "tokenizer.json").open("a") as file:
+        file.write("\n")
+    other = dataclasses.replace(base, tokenizer=tmp_path)
+    with pytest.raises(Incompatible, match="another tokenizer") as caught:
+        check_adapter(adapters[0].path, other)
+    assert caught.value.fix
+
+
+def test_runtime_refuses_adapter_when_the_template_is_another(adapters, engine, tmp_path):
+    path = _with_other(adapters[0].path, "template.sha256", tmp_path)
+    changed = Adapter(path, file_sha256(path), adapters[0].base_sha256)
+    with pytest.raises(Incompatible, match="another chat template"):
+        engine.logits([0], adapter=changed)
+
+
+def test_runtime_refuses_adapter_when_the_tokenizer_is_another(adapters, engine, tmp_path):
+    path = _with_other(adapters[0].path, "tokenizer.sha256", tmp_path)
+    changed = Adapter(path, file_sha256(path), adapters[0].base_sha256)
+    with pytest.raises(Incompatible, match="another tokenizer"):
+        engine.logits([0], adapter=changed)
+
+
+def test_adapter_is_refused_when_it_does_not_say_what_it_was_trained_with(adapters, base, tmp_path):
+    path = tmp_path / "adapter.gguf"
+    path.write_bytes(adapters[0].path.read_bytes().replace(b"template.sha256", b"template.sha257"))
+    with pytest.raises(BrokenFile, match="does not say which chat template"):
+        check_adapter(path, base)
+
+
+def _with_other(adapter: Path, key: str, folder: Path) -> Path:
+    """A copy of an adapter that claims another hash for one of its parts."""
+    known = read_adapter_metadata(adapter)[key].encode()
+    path = folder / "adapter.gguf"
+    path.write_bytes(adapter.read_bytes().replace(known, b"0" * 64))
+    return path
 
 
 def test_adapter_is_refused_when_shapes_do_not_fit(make_peft, base, tmp_path):

@@ -1,9 +1,11 @@
 import json
 
 import pytest
+from gguf.constants import LlamaFileType
 
 from interns.bases import current_base, list_bases, starter, torch_folder
 from interns.errors import NotFound
+from interns.gguf.reader import read_gguf
 from interns.manifest import check_sums
 from interns.paths import Paths
 from interns.settings import Settings, set_value
@@ -19,6 +21,8 @@ def test_starter_is_in_use_without_any_setting(paths):
     assert current_base(settings, paths) == starter()
     listed = list_bases(settings, paths)
     assert [(b["name"], b["in_use"]) for b in listed] == [("starter", True)]
+    kind = LlamaFileType(int(read_gguf(starter().gguf).number("general.file_type")))
+    assert kind.name.endswith(listed[0]["file_type"])
 
 
 def test_unknown_base_is_refused_with_the_way_back(paths):

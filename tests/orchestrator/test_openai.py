@@ -12,7 +12,9 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from tokenizers import Tokenizer
 
+from interns.bases import STARTER
 from interns.paths import Paths
 from orchestrator.client import OfficeClient
 from retrieval.embedder import Embedder
@@ -199,7 +201,7 @@ def test_bare_prompts_are_continued_as_they_are(ai):
     assert own.choices[0].text != answer.choices[0].text
 
 
-def _harness(raw: httpx.Client, tokens: list[list[int]], contexts: list[int]) -> list:
+def _harness(raw: httpx.Client, tokens: list[list[int]] | list[str], contexts: list[int]) -> list:
     """Send what lm-evaluation-harness's `local-completions` sends, and read it as it does.
 
     From lm_eval 0.4.13, `LocalCompletionsAPI._create_payload` and `parse_logprobs`.
@@ -246,6 +248,54 @@ def test_evaluation_harness_scores_what_the_engine_scores(raw, office_home):
         }  # fmt: skip
         written = raw.post("/completions", json=payload).json()["choices"][0]
         assert "\n" not in written["text"]
+
+
+def test_evaluation_harness_may_send_texts_in_batches(raw):
+    """``tokenized_requests=False``: texts instead of ids, one alone as a text, control tokens written out."""
+    texts = ["Queue: delivery<|im_end|>", "Über Straße 中文 refund<|im_end|>", "Queue: refund"]
+    tokens = [_ids(text) for text in texts]
+    contexts = [len(ids) - 2 for ids in tokens]
+    by_text, by_id = (_harness(raw, prompts, contexts) for prompts in (texts, tokens))
+    assert [greedy for _, greedy in by_text] == [greedy for _, greedy in by_id]
+    for text, ids in zip(by_text, by_id, strict=True):
+        assert text[0] == pytest.approx(ids[0], abs=0.05)
+        assert math.isfinite(text[0])
+    alone = raw.post("/completions", json={
+        "model": "triage", "prompt": texts[1], "temperature": 0, "max_tokens": 1, "logprobs": 1,
+        "seed": 1234, "echo": True,
+    }).json()["choices"][0]["logprobs"]  # fmt: skip
+    assert len(alone["token_logprobs"]) == len(alone["top_logprobs"]) == len(tokens[1]) + 1
+
+
+def test_evaluation_harness_reads_as_many_places_as_tokens_when_the_answer_ends_at_once(raw):
+    """It cuts off the last place as the generated token, so that one must always be there."""
+    ids = _ids("Queue: delivery")
+    payload = {
+        "model": "starter", "prompt": [ids], "temperature": 0, "max_tokens": 1, "logprobs": 1,
+        "seed": 1234, "echo": True, "logit_bias": {str(_ids("<|im_end|>")[0]): 100},
+    }  # fmt: skip
+    choice = raw.post("/completions", json=payload).json()["choices"][0]
+    assert choice["finish_reason"] == "stop"
+    assert len(choice["logprobs"]["token_logprobs"]) == len(ids) + 1
+
+
+def test_evaluation_harness_generates_without_a_tokenizer_and_over_chats(raw):
+    """``tokenizer_backend=None`` knows no end token, and sends null for it among the stop texts."""
+    asked = {"model": "triage", "max_tokens": 16, "temperature": 0.0, "seed": 1234}
+    for prompt in ("Where is my parcel?", ["Where is my parcel?", "A refund, please."]):
+        payload = {**asked, "prompt": prompt, "stop": ["\n", None]}
+        choices = raw.post("/completions", json=payload).json()["choices"]
+        assert [choice["index"] for choice in choices] == list(range(len(choices)))
+        assert all("\n" not in choice["text"] for choice in choices)
+    messages = [{"role": "user", "content": "Where is my parcel?", "type": "text"}]
+    payload = {**asked, "messages": messages, "stop": ["\n"]}
+    (choice,) = raw.post("/chat/completions", json=payload).json()["choices"]
+    assert (choice["index"], choice["message"]["content"]) in {(0, "delivery"), (0, "refund")}
+
+
+def _ids(text: str) -> list[int]:
+    tokenizer = Tokenizer.from_file(str(STARTER / "tokenizer.json"))
+    return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def test_prompt_is_only_scored_when_no_token_is_wanted(ai):

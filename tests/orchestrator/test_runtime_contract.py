@@ -7,12 +7,14 @@ import threading
 import pytest
 
 from interns.bases import starter
+from interns.charter import Charter
 from interns.completion import Choices, CompletionRequest, Message, Sampling
 from interns.database import open_database
 from interns.errors import InvalidInput, NotFound, TooLong, Unavailable
 from interns.registry import InternRegistry
 from interns.runtime.llama_cpp.engine import LlamaEngine
 from interns.runtime.openai_runtime import OpenAIRuntime
+from orchestrator.drafting import draft
 
 ASKED = (Message("user", "Where is my parcel?"),)
 
@@ -69,3 +71,19 @@ def test_both_runtimes_keep_the_same_contract(both):
     far.close()
     with pytest.raises(Unavailable):
         far.complete(held)
+
+
+def test_confidence_is_unknown_where_the_temperature_was_not_fitted(both, office_home):
+    (own, far), _, _ = both
+    database = open_database(office_home.database)
+    triage = InternRegistry(database, office_home, starter()).get("triage")
+    database.dispose()
+    here, there = (
+        list(draft(runtime, triage, ASKED, charter=Charter("")))[-1] for runtime in (own, far)
+    )
+    assert there["text"] == here["text"]
+    assert here["calibrated"]
+    assert here["confidence"] == here["probabilities"][here["text"]]
+    assert not there["calibrated"]
+    assert there["confidence"] is None
+    assert sum(there["probabilities"].values()) == pytest.approx(1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training import metrics
-from training.verify import kl_divergence, second_best_gap
+from training.agreement import kl_divergence, second_best_gap
 
 
 def test_macro_f1_weighs_labels_equally() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from interns.errors import Conflict
+from interns.gguf.adapter_file import read_adapter_metadata
 from interns.manifest import read_version_folder
 from interns.skill import Skill
 from tests.training.conftest import run_training, write_messages
@@ -46,7 +47,36 @@ def test_llama_cpp_agrees_with_torch(finished_run: Path) -> None:
     assert found["token_mismatches"] == 0
     assert found["top1_agreement"] >= 0.99
     assert found["mean_kl"] <= 5e-3
-    assert found["stop_rate"] >= 0.9
+    assert found["stop_rate"] >= 0.99
+    assert found["stop_prompts"] == _outcome(finished_run)["exam"]["examples"]
+    assert found["top1_decided"] >= 0.99
+    assert 0.9 < found["top1_everywhere"] <= 1
+    assert found["bounds"] == {"top1_decided": 0.99, "mean_kl": 5e-3, "stop_rate": 0.99}
+
+
+def test_adapter_file_tells_base_recipe_exam_and_agreement(finished_run: Path) -> None:
+    version = read_version_folder(finished_run / "version")
+    told = read_adapter_metadata(version.adapter.path)
+    assert told["base.sha256"] == version.adapter.base_sha256
+    assert told["tokenizer.sha256"] == version.tokenizer_sha256
+    assert told["template.sha256"] == version.template_sha256
+    assert told["recipe.sha256"] == version.recipe["sha256"]
+    assert float(told["exam.score"]) == version.exam["score"]
+    assert float(told["exam.baseline"]) == version.exam["baseline"]
+    verification = json.loads((version.folder / "verification.json").read_text("utf-8"))
+    for name in ("top1_everywhere", "top1_decided", "mean_kl", "stop_rate"):
+        assert float(told[f"verification.{name}"]) == verification[name]
+
+
+def test_calibration_is_told_before_and_after(finished_run: Path) -> None:
+    version = read_version_folder(finished_run / "version")
+    exam = version.exam
+    assert 0 <= exam["ece"] <= 1
+    assert 0 <= exam["ece_before"] <= 1
+    assert exam["details"]["temperature"] == version.profile.temperature
+    assert version.profile.fitted_with == "llama.cpp"
+    card = (version.folder / "card.md").read_text("utf-8")
+    assert f"{exam['ece']:.3f}; {exam['ece_before']:.3f} without the temperature" in card
 
 
 def test_every_step_is_told_in_order(finished_run: Path) -> None:
@@ -78,6 +108,18 @@ def test_failed_exam_leaves_no_version(make_run: Callable[..., Path]) -> None:
     assert not (folder / "version").exists()
     assert not (folder / "version.partial").exists()
     assert _events(folder)[-1]["kind"] == "failed"
+
+
+def test_answers_that_do_not_end_leave_no_version(make_run: Callable[..., Path]) -> None:
+    folder = make_run(recipe={"epochs": 1, "rank": 1, "verify_rows": 2, "lr": 1e-6})
+    ended = run_training(folder)
+    outcome = _outcome(folder)
+    assert ended.returncode == outcome["exit_code"] == 4
+    assert outcome["code"] == "gate_not_met"
+    assert outcome["verification"]["stop_rate"] < 0.99
+    assert "end by themselves" in outcome["error"]
+    assert "score" in outcome["exam"]
+    assert not (folder / "version").exists()
 
 
 def test_diverging_loss_stops_with_advice(make_run: Callable[..., Path]) -> None:

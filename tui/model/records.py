@@ -181,6 +181,12 @@ def confidence(done: Mapping[str, Any]) -> float | None:
     return float(found) if found is not None else None
 
 
+# Shares of equal next tokens: in the answers, everywhere, where torch leads by `margin` nats.
+_AGREEMENT = (
+    "top1_agreement", "top1_everywhere", "top1_decided", "decided", "margin", "stop_rate",
+)  # fmt: skip
+
+
 def onboard_record(run: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> Json:
     """Return the outcome of an onboarding: name, version, status, skill, exam, verification, seconds.
 
@@ -208,7 +214,7 @@ def onboard_record(run: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) 
         "verification": {
             "token_mismatches": verification.get("token_mismatches"),
             "mean_kl": verification.get("mean_kl"),
-            "top1_agreement": verification.get("top1_agreement"),
+            **{name: verification.get(name) for name in _AGREEMENT},
         },
         "seconds": seconds_between(run.get("started_at"), run.get("finished_at")),
         "run": run["id"],

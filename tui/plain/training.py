@@ -131,7 +131,12 @@ def _show(record: Json) -> None:
     if exam["baseline"] is not None:
         rows.append(("base and prompt", f"{exam['baseline']:.3f}"))
     if checked["top1_agreement"] is not None:
-        rows.append(("torch and llama.cpp agree", f"{checked['top1_agreement']:.4f}"))
+        rows.append(("torch and llama.cpp agree", f"{checked['top1_agreement']:.4f} in answers"))
+    if checked["top1_decided"] is not None:
+        shares = f"{checked['top1_decided']:.4f}, everywhere {checked['top1_everywhere']:.4f}"
+        rows.append(("where torch is clear", shares))
+    if checked["stop_rate"] is not None:
+        rows.append(("answers that end by themselves", f"{checked['stop_rate']:.1%}"))
     if checked["mean_kl"] is not None:
         rows.append(("mean difference", f"{checked['mean_kl']:.1e} nats"))
     rows.append(("time", duration(record["seconds"])))

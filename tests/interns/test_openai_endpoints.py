@@ -1,0 +1,296 @@
+"""`OpenAIRuntime` against a real web server that answers as vLLM and llama-server are documented to."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from interns.bases import starter
+from interns.completion import Completion, CompletionRequest, Message, Sampling
+from interns.errors import (
+    Busy,
+    Incompatible,
+    InvalidInput,
+    NotFound,
+    TooLong,
+    Unavailable,
+)
+from interns.runtime.openai_runtime import OpenAIRuntime
+
+Json = dict[str, Any]
+ASKED = (Message("user", "Where is my parcel?"),)
+LABELS = ("delivery", "refund")
+
+
+class FarEnd:
+    """Answers every path with what a test put there, and notes what it was sent."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, tuple[int, dict[str, str], bytes]] = {}
+        self.sent: list[Json] = []
+        far = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._reply()
+
+            def do_POST(self) -> None:
+                far.sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self._reply()
+
+            def _reply(self) -> None:
+                status, headers, body = far.replies.get(self.path, (404, {}, b"{}"))
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def refuses(self, status: int, body: object, **headers: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.replies["/v1/completions"] = (status, named, content)
+
+    def streams(self, *lines: str | Json, end: str = "data: [DONE]\n\n") -> None:
+        texts = [line if isinstance(line, str) else f"data: {json.dumps(line)}" for line in lines]
+        body = "".join(f"{text}\n\n" for text in texts) + end
+        kind = {"Content-Type": "text/event-stream"}
+        self.replies["/v1/completions"] = (200, kind, body.encode())
+
+    def lists(self, *names: str) -> None:
+        models = {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
+        self.replies["/v1/models"] = (200, {}, json.dumps(models).encode())
+
+
+@pytest.fixture
+def far() -> Iterator[FarEnd]:
+    made = FarEnd()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def runtime(far: FarEnd) -> Iterator[OpenAIRuntime]:
+    made = OpenAIRuntime(starter(), far.url)
+    yield made
+    made.close()
+
+
+def ask(runtime: OpenAIRuntime, **sampling: Any) -> Completion:
+    return runtime.complete(CompletionRequest(ASKED, None, Sampling(max_tokens=4, **sampling)))
+
+
+def piece(text: str, logprobs: Json | None = None, reason: str | None = None, **more: Any) -> Json:
+    choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": reason, **more}
+    return {"id": "cmpl-1", "object": "text_completion", "choices": [choice]}
+
+
+def scores(*pairs: tuple[str, float], tops: list[Any] | None = None) -> Json:
+    """A ``logprobs`` object as texts carry it."""
+    return {
+        "tokens": [token for token, _ in pairs],
+        "token_logprobs": [logprob for _, logprob in pairs],
+        "top_logprobs": tops,
+        "text_offset": [0] * len(pairs),
+    }
+
+
+def test_stream_of_vllm_is_read(far, runtime):
+    tops = [{" way": -2.5, " the": -0.25, " a": -1.5}]
+    far.streams(
+        piece("On", scores(("On", -0.5), tops=[{"On": -0.5}]), stop_reason=None, token_ids=None),
+        {**piece(" way", scores((" way", -2.5), tops=tops)), "usage": None},
+        piece("", None, "stop", stop_reason=2),
+        {
+            "id": "cmpl-1", "choices": [], "system_fingerprint": None,
+            "usage": {
+                "prompt_tokens": 9, "total_tokens": 12, "completion_tokens": 3,
+                "prompt_tokens_details": None,
+            },
+        },
+    )  # fmt: skip
+    answer = ask(runtime, logprobs=2)
+    assert (answer.text, answer.finish_reason) == ("On way", "stop")
+    assert (answer.completion_tokens, answer.cached_tokens) == (3, 0)
+    assert answer.logprob == pytest.approx(-3.0)
+    likeliest = [(each.data, each.logprob) for each in answer.tokens[1].alternatives]
+    assert likeliest == [(b" the", -0.25), (b" a", -1.5)]  # ranked, and no more than asked for
+
+
+def test_stream_of_llama_server_is_read(far, runtime):
+    entry = {"id": 7, "token": "Ü", "bytes": [195, 156], "logprob": -0.5, "top_logprobs": []}
+    top = {"id": 9, "token": "Ue", "bytes": None, "logprob": -1.0}
+    far.streams(
+        ": keep-alive",
+        piece("Ü", {"content": [{**entry, "top_logprobs": [entry, top]}]}),
+        ":",
+        "event: message\nid: 4\nretry: 10",
+        f"data:{json.dumps(piece('', None, 'length'))}",
+        {**piece("", None), "choices": [], "timings": {"predicted_n": 1}},
+        end="",
+    )
+    answer = ask(runtime, logprobs=2)
+    assert (answer.text, answer.finish_reason, answer.completion_tokens) == ("Ü", "length", 1)
+    assert answer.tokens[0].token == 7
+    assert [each.data for each in answer.tokens[0].alternatives] == ["Ü".encode(), b"Ue"]
+    assert far.sent[0]["repeat_penalty"] == far.sent[0]["repetition_penalty"] == 1.0
+    assert far.sent[0]["logprobs"] == 2
+
+
+def test_nothing_is_made_up_when_neither_scores_nor_usage_come(far, runtime):
+    far.streams(piece("The parcel"), piece("", None, "stop"))
+    answer = ask(runtime)
+    assert answer.logprob is None
+    assert answer.completion_tokens == runtime.count_tokens("The parcel")
+    assert far.sent[0]["logprobs"] == 1  # 0 would mean none to llama-server
+
+
+@pytest.mark.parametrize(
+    ("word", "ours"),
+    [("stop", "stop"), ("length", "length"), ("max_tokens", "length"), ("eos_token", "stop"),
+     ("stop_sequence", "stop"), ("content_filter", "stop")],
+)  # fmt: skip
+def test_other_words_for_an_end_are_known(far, runtime, word, ours):
+    far.streams(piece("a", scores(("a", -0.1))), piece("", None, word))
+    assert ask(runtime).finish_reason == ours
+
+
+@pytest.mark.parametrize("word", ["abort", "error"])
+def test_answer_that_was_broken_off_is_no_answer(far, runtime, word):
+    far.streams(piece("a"), piece("", None, word))
+    with pytest.raises(Unavailable, match=word):
+        ask(runtime)
+
+
+def test_stream_that_is_cut_is_no_answer(far, runtime):
+    far.streams(piece("On its w"), end="")
+    with pytest.raises(Unavailable, match="without a reason"):
+        ask(runtime)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "told"),
+    [
+        (400, {"error": {"message": "bad top_p", "type": "BadRequestError", "code": 400}},
+         InvalidInput, "bad top_p"),
+        (400, {"object": "error", "message": "bad n", "type": "BadRequestError", "code": 400},
+         InvalidInput, "bad n"),
+        (422, {"detail": [{"msg": "Field required"}]}, InvalidInput, "Field required"),
+        (400, {"error": {"message": "This model's maximum context length is 8 tokens.",
+                         "code": 400}}, TooLong, "8 tokens"),
+        (400, {"error": {"message": "the request exceeds", "type": "exceed_context_size_error",
+                         "code": 400, "n_ctx": 8}}, TooLong, "exceeds"),
+        (404, {"error": {"message": "The model `x` does not exist.", "type": "NotFoundError",
+                         "code": 404}}, NotFound, "does not exist"),
+        (401, {"error": "Unauthorized"}, InvalidInput, "Unauthorized"),
+        (501, {"error": {"message": "no grammar here", "type": "not_supported_error",
+                         "code": 501}}, Incompatible, "no grammar"),
+        (502, b"<html>Bad Gateway</html>", Unavailable, "502"),
+        (200, b"<html>hello</html>", Unavailable, "without a reason"),
+    ],
+)  # fmt: skip
+def test_refusals_of_every_shape_are_told(far, runtime, status, body, kind, told):
+    far.refuses(status, body)
+    with pytest.raises(kind, match=told):
+        ask(runtime)
+
+
+def test_error_inside_a_stream_is_told_by_its_own_status(far, runtime):
+    far.streams(piece("a"), {"error": {"message": "no such place", "code": 429}})
+    with pytest.raises(Busy, match="no such place"):
+        ask(runtime)
+
+
+def test_loading_endpoint_says_when_to_come_back(far, runtime):
+    loading = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
+    far.refuses(503, loading, Retry_After="7")
+    with pytest.raises(Unavailable, match="Loading model") as caught:
+        ask(runtime)
+    assert not isinstance(caught.value, Busy)
+    assert "in 7 s" in caught.value.fix
+    for header in ("Wed, 21 Oct 2026 07:28:00 GMT", "inf", "-3", "nan"):
+        far.refuses(503, loading, Retry_After=header)
+        with pytest.raises(Unavailable) as caught:
+            ask(runtime)
+        assert "in a moment" in caught.value.fix
+    far.refuses(429, {"error": {"message": "full"}}, Retry_After="4")
+    with pytest.raises(Busy) as busy:
+        ask(runtime)
+    assert busy.value.retry_after_s == 4
+
+
+def _echo(runtime: OpenAIRuntime, far: FarEnd) -> list[Json]:
+    """What a server with echo answers: a null, the prompt, the label, the stop token, one more."""
+    prompt = runtime.tokenize(runtime.template.render(ASKED))
+    choices = []
+    for index, label in enumerate(LABELS):
+        tail = [-1.0 - index] * (runtime.count_tokens(label) + 1) + [-9.0]
+        values = [None, *[-3.0] * (len(prompt) - 1), *tail]
+        logprobs = scores(*[("t", value) for value in values])
+        choices.append({
+            "index": index,
+            "text": "",
+            "logprobs": logprobs,
+            "finish_reason": "length",
+        })
+    return choices
+
+
+def test_labels_are_scored_in_whatever_order_choices_come(far, runtime):
+    choices = _echo(runtime, far)
+    far.refuses(200, {"choices": choices[::-1], "usage": None})
+    found = runtime.score_choices(ASKED, LABELS)
+    expected = [(-1.0 - i) * (runtime.count_tokens(label) + 1) for i, label in enumerate(LABELS)]
+    assert found.logprobs == pytest.approx(expected)
+    assert found.runtime == "openai"
+    cooler = found.at(2.0).probabilities
+    assert sum(cooler) == pytest.approx(1)
+    assert cooler[0] / cooler[1] == pytest.approx(math.exp((expected[0] - expected[1]) / 2))
+
+
+def test_endpoint_without_echo_is_named_instead_of_scored_wrongly(far, runtime):
+    choices = _echo(runtime, far)
+    only_written = [{**each, "logprobs": scores(("a", -0.5))} for each in choices]
+    for body in (only_written, [{**each, "logprobs": None} for each in choices], choices[:1]):
+        far.refuses(200, {"choices": body})
+        with pytest.raises(Incompatible, match="log-probabilities of a prompt"):
+            runtime.score_choices(ASKED, LABELS)
+    far.refuses(400, {"error": {"message": "Only no echo is supported", "code": 400}})
+    with pytest.raises(Incompatible, match="Only no echo"):
+        runtime.score_choices(ASKED, LABELS)
+
+
+def test_intern_is_asked_by_name_only_where_that_name_is_served(far, runtime, adapters):
+    """llama-server answers to any name with its base, which would pass for the intern."""
+    far.streams(piece("a", scores(("a", -0.1)), "stop"))
+    request = CompletionRequest(ASKED, replace(adapters[0], name="triage@2"), Sampling())
+    far.lists("starter")
+    with pytest.raises(NotFound, match="does not serve 'triage@2', but starter"):
+        runtime.complete(request)
+    assert far.sent == []
+    far.lists("starter", "triage@2")
+    assert runtime.complete(request).text == "a"
+    assert far.sent[0]["model"] == "triage@2"
+
+
+def test_adapter_of_another_base_is_never_asked_for(far, runtime, adapters):
+    far.lists("triage@2")
+    other = replace(adapters[0], name="triage@2", base_sha256="0" * 64)
+    with pytest.raises(Incompatible, match="another base"):
+        runtime.complete(CompletionRequest(ASKED, other, Sampling()))
+    assert far.sent == []

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("out", type=Path)
     export.add_argument("--tokenizer", type=Path, help="if not the committed one")
     export.add_argument("--type", default="Q8_0", help="Q8_0 (default), F16 or F32")
+    export.add_argument("--positions", type=int, default=0, help="if more than it learned from")
     return parser
 
 
@@ -133,7 +134,13 @@ def _plan(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
 def _export(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
     from training.pretraining.export import export_base
 
-    return export_base(chosen.run, chosen.out, chosen.tokenizer, file_type=chosen.type)
+    return export_base(
+        chosen.run,
+        chosen.out,
+        chosen.tokenizer,
+        file_type=chosen.type,
+        positions=chosen.positions,
+    )
 
 
 _COMMANDS = {

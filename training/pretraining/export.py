@@ -34,7 +34,12 @@ GGUF = "base.gguf"
 
 
 def export_base(
-    run: Path, out: Path, tokenizer: Path | None = None, *, file_type: str = "Q8_0"
+    run: Path,
+    out: Path,
+    tokenizer: Path | None = None,
+    *,
+    file_type: str = "Q8_0",
+    positions: int = 0,
 ) -> dict[str, Any]:
     """Write ``base.gguf``, its tokenizer files, its card and its curves into `out`.
 
@@ -47,6 +52,8 @@ def export_base(
         tokenizer: The tokenizer of the run, by default the committed one.
         file_type: ``F16``, ``F32`` or ``Q8_0``. A base of this size chooses another next token than
             torch in 1 of 40 places when llama.cpp computes in 8 bits (decision 0012).
+        positions: Longest sequence that the file allows; 0 for the longest it learned from. Beyond
+            that answers get worse, not impossible.
 
     Returns:
         What `training.base_check.verify_base` found, and ``bytes`` of the file.
@@ -73,7 +80,7 @@ def export_base(
         whole, hf = Path(work) / "base", Path(work) / "hf"
         whole.mkdir()
         with saving(out.parent, "the exported base"):
-            _write_hf(hf, recipe, _weights(run, facts), source)
+            _write_hf(hf, _allowing(recipe, positions), _weights(run, facts), source)
             write_base_gguf(hf, whole / GGUF, file_type, name=recipe.name)
             for name in ("tokenizer.json", "tokenizer_config.json"):
                 shutil.copyfile(hf / name, whole / name)
@@ -82,7 +89,7 @@ def export_base(
             shutil.rmtree(hf)
         verified = _verify(whole, recipe.name, Paths(Path(work) / "home"))
         (whole / "CARD.md").write_text(
-            write_card(recipe, facts, verified, file_type), encoding="utf-8"
+            write_card(recipe, facts, verified, file_type, positions), encoding="utf-8"
         )
         shutil.rmtree(out, ignore_errors=True)
         whole.replace(out)
@@ -120,10 +127,12 @@ def write_card(
     facts: Mapping[str, Any],
     verified: Mapping[str, Any],
     file_type: str,
+    positions: int = 0,
 ) -> str:
     """The card of the base as Markdown: data, compute, held-out loss, agreement, limits."""
     shape = dataclasses.asdict(recipe.shape)
     size = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in shape.items())
+    rows = f"{recipe.course.short_context}, later " * bool(recipe.course.short_context)
     compute = facts["flops_per_token"] * facts["tokens"]
     lines = [
         f"# {recipe.name}",
@@ -131,7 +140,8 @@ def write_card(
         f"A plain Llama with {facts['parameters'] / 1e6:.1f} M parameters, made from nothing by "
         f"`training/pretrain.py`, stored as {file_type}.",
         "",
-        f"Size: {size}.",
+        f"Size: {size}. It learned from rows of {rows}{recipe.shape.context} tokens; the file allows "
+        f"{positions or recipe.shape.context}, and what lies beyond the rows is answered worse.",
         "",
         "## Compute",
         "",
@@ -193,6 +203,11 @@ def _weights(run: Path, facts: Mapping[str, Any]) -> dict[str, Tensor]:
             f"{checkpoint} and {FACTS} beside it are of two runs.", "Run a stage again."
         )
     return {f"model.{name}": weight.float() for name, weight in found.weights.items()}
+
+
+def _allowing(recipe: PretrainRecipe, positions: int) -> PretrainRecipe:
+    shape = dataclasses.replace(recipe.shape, context=positions or recipe.shape.context)
+    return dataclasses.replace(recipe, shape=shape)
 
 
 def _write_hf(

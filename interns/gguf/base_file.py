@@ -50,6 +50,7 @@ _STORED = {
     "Q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
 _Q8_BLOCK = 32
+_MOST_LAYERS = 512
 Array = npt.NDArray[np.float32]
 
 
@@ -126,7 +127,9 @@ def check_base(path: Path) -> GgufFile:
     arch = file.text("general.architecture")
     family = family_of_arch(arch)
     tokens = file.metadata.get("tokenizer.ggml.tokens")
-    layers = int(file.number(f"{arch}.block_count"))
+    layers = file.number(f"{arch}.block_count")
+    if not (isinstance(layers, int) and 0 < layers <= _MOST_LAYERS):
+        raise BrokenFile(f"{path.name} has {layers} layers.", "Make or fetch the file anew.")
     leaves = [*family.modules.values(), *family.norms.values()]
     needed = ["token_embd.weight", "output_norm.weight"]
     needed += [f"blk.{i}.{leaf}.weight" for i in range(layers) for leaf in leaves]
@@ -138,6 +141,8 @@ def check_base(path: Path) -> GgufFile:
         )
     if file.tensors["token_embd.weight"].shape[0] != len(tokens):
         raise BrokenFile(f"{path.name}: tokens and weights differ in number.", "Make it anew.")
+    if len(set(map(str, tokens))) != len(tokens):  # llama.cpp ends the process on it
+        raise BrokenFile(f"{path.name}: a token appears twice.", "Make or fetch it anew.")
     return file
 
 

@@ -37,7 +37,7 @@ from interns.gguf.families import (
     permute,
     unpermute,
 )
-from interns.gguf.reader import GgufFile, read_gguf
+from interns.gguf.reader import GgufFile, TensorInfo, read_gguf
 from interns.gguf.rope import rope_of_config, rope_tensors
 from interns.gguf.tokenizer_json import name_for, read_tokenizer, special_tokens
 from interns.gguf.vocabulary import vocabulary_of, write_vocabulary
@@ -51,6 +51,8 @@ _STORED = {
 }
 _Q8_BLOCK = 32
 _MOST_LAYERS = 512
+_ONE_ROW = (GGMLQuantizationType.F32,)
+_NO_WEIGHTS = tuple(GGMLQuantizationType[kind] for kind in ("I8", "I16", "I32", "I64", "F64"))
 Array = npt.NDArray[np.float32]
 
 
@@ -141,9 +143,22 @@ def check_base(path: Path) -> GgufFile:
         )
     if file.tensors["token_embd.weight"].shape[0] != len(tokens):
         raise BrokenFile(f"{path.name}: tokens and weights differ in number.", "Make it anew.")
+    epsilon = file.number(f"{arch}.attention.layer_norm_rms_epsilon", 0.0)
+    wrong = [name for name, one in file.tensors.items() if not _computable(one)]
+    if not 0 <= epsilon < 1 or wrong:
+        raise BrokenFile(
+            f"{path.name} cannot be computed with: {(wrong or ['its epsilon'])[0]} is impossible.",
+            "Make or fetch the file anew.",
+        )
     if len(set(map(str, tokens))) != len(tokens):  # llama.cpp ends the process on it
         raise BrokenFile(f"{path.name}: a token appears twice.", "Make or fetch it anew.")
     return file
+
+
+def _computable(tensor: TensorInfo) -> bool:
+    """Whether llama.cpp has a way to compute with this type; it ends the process on others."""
+    one_row = len(tensor.shape) == 1
+    return tensor.kind in _ONE_ROW if one_row else tensor.kind not in _NO_WEIGHTS
 
 
 def write_hf_folder(gguf: Path, tokenizer_folder: Path, out: Path) -> None:

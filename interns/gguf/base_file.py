@@ -150,7 +150,8 @@ def check_base(path: Path) -> GgufFile:
             f"{path.name} cannot be computed with: {(wrong or ['its epsilon'])[0]} is impossible.",
             "Make or fetch the file anew.",
         )
-    if len(set(map(str, tokens))) != len(tokens):  # llama.cpp ends the process on it
+    # llama.cpp reads up to a null byte, and ends the process when a token comes twice.
+    if len({str(token).partition("\0")[0] for token in tokens}) != len(tokens):
         raise BrokenFile(f"{path.name}: a token appears twice.", "Make or fetch it anew.")
     return file
 

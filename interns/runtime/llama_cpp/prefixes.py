@@ -21,7 +21,7 @@ BASE_KEY: AdapterKey = ("", 0.0)
 
 def adapter_key(adapter: Adapter | None) -> AdapterKey:
     """What KV entries are filed under: content and strength of the adapter, or the bare base."""
-    return BASE_KEY if adapter is None else (adapter.sha256, adapter.scale)
+    return BASE_KEY if adapter is None else (adapter.sha256, float(adapter.scale))
 
 
 def shared_length(first: Sequence[int], second: Sequence[int]) -> int:

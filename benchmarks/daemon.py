@@ -3,12 +3,14 @@
 Run: ``python benchmarks/daemon.py``. Both answer the same question with the shipped `interviewer` on
 the same GGUF and prompt, in turn, 10 times each; medians and their ratio. The daemon's figures
 include HTTP, routing by name, streaming and its repeat penalty; `Llama` decodes greedily without
-one. Then the daemon's memory with the shipped interns loaded.
+one. Then the daemon's memory with the shipped interns loaded, and how long nobody answers after it
+is killed.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import tempfile
 import time
@@ -37,8 +39,20 @@ def main() -> None:
         client = OfficeClient.connect(paths)
         try:
             _measure(client, paths)
+            client = _after_a_kill(client, paths)
         finally:
             client.shutdown()
+
+
+def _after_a_kill(client: OfficeClient, paths: Paths) -> OfficeClient:
+    """Kill the daemon, have another one started and answer; print the seconds."""
+    os.kill(client.address.pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(client.address.pid)], timeout=10)
+    begun = time.perf_counter()
+    client = OfficeClient.connect(paths)
+    _through_daemon(client)
+    print(f"\nKilled, started again and answered in {time.perf_counter() - begun:.1f} s.")
+    return client
 
 
 def _measure(client: OfficeClient, paths: Paths) -> None:

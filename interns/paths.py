@@ -83,6 +83,11 @@ class Paths:
         return self.home / "runs"
 
     @property
+    def prefixes(self) -> Path:
+        """Keys and values of earlier prompts; may be deleted at any time."""
+        return self.home / "prefixes"
+
+    @property
     def outbox(self) -> Path:
         """Files that approved tasks produced."""
         return self.home / "outbox"

@@ -56,6 +56,15 @@ class EngineSettings(_Section):
         default=0, ge=0, le=256, description="CPU threads; 0 picks by the machine."
     )
     gpu_layers: int | Literal["auto"] = Field(default="auto", description="Layers on the GPU.")
+    adapters_mib: int = Field(
+        default=512, ge=1, le=1_048_576, description="MiB of adapters kept loaded, at most 8."
+    )
+    prefix_mib: int = Field(
+        default=64, ge=0, le=1_048_576, description="MiB of earlier prompts kept in memory."
+    )
+    prefix_disk_mib: int = Field(
+        default=256, ge=0, le=1_048_576, description="MiB of them kept on disk; 0 writes none."
+    )
     url: str = Field(
         default="", description="OpenAI-compatible endpoint ending in /v1; empty is the own engine."
     )

@@ -250,6 +250,7 @@ class Desk:
 
             token = os.environ.get(chosen.token_variable, "")
             return OpenAIRuntime(base, chosen.url, model=chosen.model, token=token)
+        from interns.runtime.llama_cpp.budget import Budget
         from interns.runtime.llama_cpp.engine import LlamaEngine
 
         return LlamaEngine(
@@ -259,6 +260,12 @@ class Desk:
             queue=chosen.queue,
             threads=chosen.threads,
             gpu_layers=chosen.gpu_layers,
+            budget=Budget(
+                adapters_mib=chosen.adapters_mib,
+                prefix_mib=chosen.prefix_mib,
+                prefix_folder=self.paths.prefixes,
+                prefix_disk_mib=chosen.prefix_disk_mib,
+            ),
         )
 
     def _load_embedder(self) -> Embedder:

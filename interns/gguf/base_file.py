@@ -37,7 +37,7 @@ from interns.gguf.families import (
     permute,
     unpermute,
 )
-from interns.gguf.reader import GgufFile, read_gguf
+from interns.gguf.reader import GgufFile, TensorInfo, read_gguf
 from interns.gguf.rope import rope_of_config, rope_tensors
 from interns.gguf.tokenizer_json import name_for, read_tokenizer, special_tokens
 from interns.gguf.vocabulary import vocabulary_of, write_vocabulary
@@ -50,6 +50,9 @@ _STORED = {
     "Q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
 _Q8_BLOCK = 32
+_MOST_LAYERS = 512
+_ONE_ROW = (GGMLQuantizationType.F32,)
+_NO_WEIGHTS = tuple(GGMLQuantizationType[kind] for kind in ("I8", "I16", "I32", "I64", "F64"))
 Array = npt.NDArray[np.float32]
 
 
@@ -126,7 +129,9 @@ def check_base(path: Path) -> GgufFile:
     arch = file.text("general.architecture")
     family = family_of_arch(arch)
     tokens = file.metadata.get("tokenizer.ggml.tokens")
-    layers = int(file.number(f"{arch}.block_count"))
+    layers = file.number(f"{arch}.block_count")
+    if not (isinstance(layers, int) and 0 < layers <= _MOST_LAYERS):
+        raise BrokenFile(f"{path.name} has {layers} layers.", "Make or fetch the file anew.")
     leaves = [*family.modules.values(), *family.norms.values()]
     needed = ["token_embd.weight", "output_norm.weight"]
     needed += [f"blk.{i}.{leaf}.weight" for i in range(layers) for leaf in leaves]
@@ -138,7 +143,23 @@ def check_base(path: Path) -> GgufFile:
         )
     if file.tensors["token_embd.weight"].shape[0] != len(tokens):
         raise BrokenFile(f"{path.name}: tokens and weights differ in number.", "Make it anew.")
+    epsilon = file.number(f"{arch}.attention.layer_norm_rms_epsilon", 0.0)
+    wrong = [name for name, one in file.tensors.items() if not _computable(one)]
+    if not 0 <= epsilon < 1 or wrong:
+        raise BrokenFile(
+            f"{path.name} cannot be computed with: {(wrong or ['its epsilon'])[0]} is impossible.",
+            "Make or fetch the file anew.",
+        )
+    # llama.cpp reads up to a null byte, and ends the process when a token comes twice.
+    if len({str(token).partition("\0")[0] for token in tokens}) != len(tokens):
+        raise BrokenFile(f"{path.name}: a token appears twice.", "Make or fetch it anew.")
     return file
+
+
+def _computable(tensor: TensorInfo) -> bool:
+    """Whether llama.cpp has a way to compute with this type; it ends the process on others."""
+    one_row = len(tensor.shape) == 1
+    return tensor.kind in _ONE_ROW if one_row else tensor.kind not in _NO_WEIGHTS
 
 
 def write_hf_folder(gguf: Path, tokenizer_folder: Path, out: Path) -> None:

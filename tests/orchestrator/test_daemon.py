@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import openai
 import psutil
 import pytest
 
@@ -78,6 +79,34 @@ def test_work_goes_on_with_a_new_daemon_when_the_old_one_was_killed(office_home)
         assert second.wait_task(task["id"], 30)["status"] == "done"
         second.shutdown()
     assert (office_home.outbox / "a.txt").exists()
+
+
+def test_who_listens_is_told_and_answered_anew_when_the_daemon_is_killed(office_home):
+    """Killed amid two streams: OpenAI's client and ours get an error; the next daemon answers."""
+    long = [{"role": "user", "content": "Where is my parcel, please? " * 90}]
+    endless = {"model": "starter", "prompt": "a", "max_tokens": 900, "logit_bias": {"2": -100}}
+    with OfficeClient.connect(office_home) as first:
+        ai = openai.OpenAI(
+            base_url=first.status()["openai_base_url"],
+            api_key=office_home.token.read_text().strip(),
+            max_retries=0,
+        )
+        theirs = iter(ai.completions.create(**endless, stream=True))
+        next(theirs)
+        ours = first.chat(long, intern="writer")
+        assert next(ours)["event"] == "route"
+        os.kill(first.address.pid, signal.SIGKILL)
+        with pytest.raises(Unavailable, match="does not answer") as caught:
+            list(ours)
+        assert "starts a daemon" in caught.value.fix
+        with pytest.raises((openai.APIConnectionError, httpx.TransportError)):
+            list(theirs)
+        with pytest.raises(Unavailable):
+            first.status()
+    until(lambda: lock_owner(office_home.lock) is None)
+    with OfficeClient.connect(office_home) as second:
+        assert list(second.chat(long, intern="writer"))[-1]["event"] == "done"
+        second.shutdown()
 
 
 def test_sigterm_ends_streams_in_order_and_the_daemon_within_five_seconds(office_home):

@@ -12,6 +12,8 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from interns.bases import STARTER
@@ -397,6 +399,54 @@ def test_nonsense_on_the_wire_is_refused_and_the_daemon_lives(raw, office):
     assert raw.post("/completions", json={"model": "auto", "prompt": "a"}).status_code == 400
     assert raw.get("/nowhere").status_code == 404
     assert office.status()["running"]
+
+
+DEEP: dict = {"type": "object"}
+for _ in range(60):
+    DEEP = {"type": "object", "properties": {"a": DEEP}, "required": ["a"]}
+SCHEMAS = ({"$ref": "#"}, DEEP, {"enum": ["a" * 999] * 99}, {"type": "x"}, 5)
+ODD = (
+    st.sampled_from([
+        None,
+        True,
+        -1,
+        0,
+        10**30,
+        -1e308,
+        1e308,
+        "",
+        "\x00",
+        "\ud800",
+        "a" * 2**20,
+        ["a" * 10**5] * 3,
+    ])
+    | st.sampled_from(([], {}, [[]], [None], {"a": {"a": {}}}))
+    | st.sampled_from(SCHEMAS).map(
+        lambda schema: {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    )
+)
+FIELDS = (
+    "model", "messages", "temperature", "top_p", "max_tokens", "seed", "stop", "logit_bias", "n",
+    "logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "stream", "prompt",
+    "echo", "min_p", "top_k", "presence_penalty", "stream_options", "user",
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    odd=st.dictionaries(st.sampled_from(FIELDS), ODD, min_size=1, max_size=3),
+    path=st.sampled_from(("/chat/completions", "/completions")),
+)
+def test_whatever_a_field_holds_is_answered_or_refused_in_the_dialect(raw, odd, path):
+    sound = {"model": "writer", "max_tokens": 2}
+    sound |= {"messages": HELLO} if "chat" in path else {"prompt": "a", "model": "starter"}
+    answer = raw.post(
+        path, content=json.dumps(sound | odd), headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code in {200, 400, 404}, answer.text[:500]
+    if answer.status_code != 200:
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+        assert "Traceback" not in answer.text
 
 
 def test_who_shows_no_token_is_refused_in_the_dialect(ai):

@@ -26,50 +26,79 @@ def verify_adapter(adapter: Adapter, base: BaseModelRef) -> None:
             "Use that base, or onboard the intern again on this one.",
         )
     check_adapter(adapter.path, base)
-    if file_sha256(adapter.path) != adapter.sha256:
-        raise BrokenFile(
-            f"{adapter.path.name} was changed after it was registered.",
-            "Import the intern again, or roll back to another version.",
-        )
+    _check_content(adapter)
 
 
 class AdapterPool:
-    """At most `most` adapters on one model. Used by the owner thread only.
+    """Adapters on one model, within a number and a budget. Used by the owner thread only.
 
-    Every loaded adapter makes a swap slower, so few are kept; one that answers at the moment is
-    never given up.
+    They are known by content: clones of an intern share weights, and a version trained anew under
+    the same path is another adapter. Every loaded one makes a swap slower, so few are kept. One
+    that answers at the moment is never given up, whatever the budget says.
+
+    Args:
+        model: What they are put on.
+        context: Must not use one that is freed.
+        most: Adapters to keep.
+        most_bytes: Bytes of their files to keep.
     """
 
-    def __init__(self, model: Model, context: Context, most: int) -> None:
+    def __init__(self, model: Model, context: Context, most: int, most_bytes: int) -> None:
         self._model = model
         self._context = context
         self._most = most
-        self._loaded: dict[str, Any] = {}
+        self._most_bytes = most_bytes
+        self._loaded: dict[str, tuple[Any, int]] = {}  # pointer and bytes, longest unused first
         self._users: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._loaded)
+    def stats(self) -> dict[str, int]:
+        """How many are loaded, their bytes, and by how many requests they are used."""
+        loaded = list(self._loaded.values())
+        return {
+            "adapters_loaded": len(loaded),
+            "adapter_bytes": sum(size for _, size in loaded),
+            "adapter_users": sum(list(self._users.values())),
+        }
 
     def take(self, adapter: Adapter | None) -> Any | None:
-        """Pointer of the adapter, loaded if it is not; None for the bare base."""
+        """Pointer of the adapter, loaded if it is not; None for the bare base.
+
+        Raises:
+            NotFound: Its file is gone.
+            BrokenFile: Its file was changed.
+            Incompatible: llama.cpp refuses it.
+        """
         if adapter is None:
             return None
-        pointer = self._loaded.pop(adapter.sha256, None)
-        if pointer is None:
-            self._make_room()
-            pointer = self._model.load_adapter(adapter.path)
-        self._loaded[adapter.sha256] = pointer
+        held = self._loaded.pop(adapter.sha256, None) or self._load(adapter)
+        self._loaded[adapter.sha256] = held
         self._users[adapter.sha256] = self._users.get(adapter.sha256, 0) + 1
-        return pointer
+        return held[0]
 
     def give_back(self, adapter: Adapter | None) -> None:
         """One answer with this adapter is over."""
         if adapter is not None:
             self._users[adapter.sha256] -= 1
 
-    def _make_room(self) -> None:
-        idle = [sha for sha in self._loaded if not self._users.get(sha)]
-        for sha in idle[: max(0, len(self._loaded) + 1 - self._most)]:
+    def _load(self, adapter: Adapter) -> tuple[Any, int]:
+        _check_content(adapter)  # it may have been changed since it was verified
+        size = adapter.path.stat().st_size
+        self._make_room(size)
+        return self._model.load_adapter(adapter.path), size
+
+    def _make_room(self, size: int) -> None:
+        for sha in [sha for sha in self._loaded if not self._users.get(sha)]:
+            held = sum(size for _, size in self._loaded.values())
+            if len(self._loaded) < self._most and held + size <= self._most_bytes:
+                return
             self._context.use_adapter(None)
-            self._model.free_adapter(self._loaded.pop(sha))
+            self._model.free_adapter(self._loaded.pop(sha)[0])
             self._users.pop(sha, None)
+
+
+def _check_content(adapter: Adapter) -> None:
+    if file_sha256(adapter.path) != adapter.sha256:
+        raise BrokenFile(
+            f"{adapter.path.name} was changed after it was registered.",
+            "Import the intern again, or roll back to another version.",
+        )

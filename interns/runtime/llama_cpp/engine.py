@@ -31,7 +31,8 @@ from interns.errors import BrokenFile, InternsError, InvalidInput, TooLong, Unav
 from interns.gguf.adapter_file import file_sha256
 from interns.gguf.base_file import check_base
 from interns.prompt import ChatTemplate
-from interns.runtime.llama_cpp.adapters import verify_adapter
+from interns.runtime.llama_cpp.adapters import AdapterPool, verify_adapter
+from interns.runtime.llama_cpp.budget import Budget
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
 from interns.runtime.llama_cpp.generation import Generation, nothing, pieces
 from interns.runtime.llama_cpp.grammar import GrammarMask
@@ -44,16 +45,19 @@ from interns.runtime.llama_cpp.library import (
     default_threads,
     gpu_layer_count,
 )
+from interns.runtime.llama_cpp.prefix_cache import PrefixCache
 from interns.runtime.llama_cpp.prefixes import adapter_key
 from interns.runtime.llama_cpp.sampling import Sampler, check_sampling
 from interns.runtime.llama_cpp.scheduler import Scheduler
 from interns.runtime.llama_cpp.solo import cold_logits, score_labels, score_tokens
+from interns.runtime.llama_cpp.spill import PrefixFolder
 from interns.runtime.llama_cpp.text_writer import TextWriter
 from interns.runtime.llama_cpp.turns import Turn
 
 _BATCH = 512
 _LABELS = 96
 _ADAPTERS = 8
+_MIB = 2**20
 _SMALL_VOCABULARY = 16384
 _LARGE_VOCABULARY_OUTPUTS = 128
 _LONGEST_TOKEN = 128
@@ -70,6 +74,7 @@ class LlamaEngine:
         queue: Requests that may wait; still further ones are refused with `errors.Busy`.
         threads: CPU threads; 0 means the physical cores, at most 4.
         gpu_layers: Layers on the GPU: a number, or ``auto`` for all when there is one.
+        budget: What to keep between requests.
 
     Raises:
         NotFound: The base's file is gone.
@@ -87,6 +92,7 @@ class LlamaEngine:
         queue: int = 64,
         threads: int = 0,
         gpu_layers: int | str = "auto",
+        budget: Budget | None = None,
     ) -> None:
         if context_tokens < 256 or not 1 <= slots <= 64 or queue < 1 or threads < 0:
             raise InvalidInput(
@@ -95,6 +101,7 @@ class LlamaEngine:
                 "Use context_tokens of at least 256, slots of 1 to 64, queue of 1 or more, "
                 "threads of 0 or more.",
             )
+        budget = budget or Budget()
         file = check_base(base.gguf)
         if file_sha256(base.gguf) != base.sha256:
             raise BrokenFile(f"The base {base.name} was changed on disk.", "Fetch or make it anew.")
@@ -118,12 +125,13 @@ class LlamaEngine:
         self._limit = min(size.cells, self._model.trained_context)
         self._size = size
         self._verified: set[str] = set()
+        context = Context(self._model, size)
         self._scheduler = Scheduler(
             self._model,
-            Context(self._model, size),
+            context,
             slots=slots,
-            kept=2 * slots,
-            adapters=_ADAPTERS,
+            prefixes=self._prefixes(context, budget),
+            adapters=AdapterPool(self._model, context, _ADAPTERS, budget.adapters_mib * _MIB),
             waiting=queue,
         )
         self._finalizer = weakref.finalize(self, self._scheduler.close)
@@ -298,6 +306,17 @@ class LlamaEngine:
         atexit.unregister(self._finalizer)
 
     # Inside -------------------------------------------------------------------------------------
+
+    def _prefixes(self, context: Context, budget: Budget) -> PrefixCache:
+        folder = None
+        if budget.prefix_folder is not None and budget.prefix_disk_mib:
+            facts = {
+                "base": self.base.sha256,
+                "template": self.template.sha256,
+                **context.facts,
+            }
+            folder = PrefixFolder(budget.prefix_folder, facts, budget.prefix_disk_mib * _MIB)
+        return PrefixCache(budget.prefix_mib * _MIB, folder)
 
     def _special(self, token: int) -> str:
         return self._model.detokenize([token]) if token >= 0 else ""

@@ -27,6 +27,7 @@ _previous = os.environ.get(_SPINNING)
 # (a training run) wants the same cores. OpenMP reads this once, when the library is loaded.
 os.environ.setdefault(_SPINNING, "passive")
 try:
+    import llama_cpp
     import llama_cpp.llama_cpp as api
 finally:
     if _previous is None:
@@ -104,6 +105,7 @@ class Model:
 
     def __init__(self, path: Path, gpu_layers: int = 0) -> None:
         self._lock = threading.Lock()
+        self.gpu_layers = gpu_layers
         params = api.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = may_repack()
@@ -235,6 +237,10 @@ class Row:
 class Context:
     """A KV cache and the calls that fill it. Only one thread may use it.
 
+    Attributes:
+        facts: What saved keys and values depend on, besides base, adapter and tokens: another
+            runtime may not read them, another processor would have rounded them differently.
+
     Raises:
         InternsError: There is not enough memory.
     """
@@ -247,6 +253,16 @@ class Context:
         params.n_threads, params.n_threads_batch = size.threads, size.batch_threads
         params.no_perf = True
         self.size = size
+        self.facts: dict[str, str | int] = {
+            "runtime": f"llama-cpp-python {llama_cpp.__version__}",
+            "state": api.LLAMA_STATE_SEQ_VERSION,
+            "keys": params.type_k,
+            "values": params.type_v,
+            "flash_attention": params.flash_attn_type,
+            "gpu_layers": model.gpu_layers,
+            "threads": f"{size.threads} {size.batch_threads}",
+            "backend": backend_description(),
+        }
         self._model = model
         self.pointer = api.llama_init_from_model(model.pointer, params)
         if not self.pointer:

@@ -1,4 +1,4 @@
-"""Keys and values of earlier prompts, and for whom they were computed.
+"""Keys and values of earlier prompts, for whom they were computed, and which one begins alike.
 
 Keys and values computed under one adapter are wrong under another, silently. So a kept prefix is
 found only by the same adapter (content hash and strength) and equal tokens. They lie outside the
@@ -7,18 +7,21 @@ cache of llama.cpp and are copied back, so that every answer begins in a tidy ca
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interns.adapter import Adapter
 
 AdapterKey = tuple[str, float]
+Tokens = tuple[int, ...]
+Name = tuple[AdapterKey, Tokens]
 BASE_KEY: AdapterKey = ("", 0.0)
 
 
 def adapter_key(adapter: Adapter | None) -> AdapterKey:
     """What KV entries are filed under: content and strength of the adapter, or the bare base."""
-    return BASE_KEY if adapter is None else (adapter.sha256, adapter.scale)
+    return BASE_KEY if adapter is None else (adapter.sha256, float(adapter.scale))
 
 
 def shared_length(first: Sequence[int], second: Sequence[int]) -> int:
@@ -33,64 +36,62 @@ def shared_length(first: Sequence[int], second: Sequence[int]) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """A finished sequence.
+    """Keys and values of a sequence.
 
     Attributes:
         key: The adapter it was computed under.
         tokens: What it holds, from position 0.
         state: Its keys and values.
+        head: Whether it is where different prompts part, such as the charter and role of an intern.
     """
 
     key: AdapterKey
-    tokens: tuple[int, ...]
+    tokens: Tokens
     state: bytes
-
-
-class PrefixCache:
-    """Finished sequences, least recently used first.
-
-    Args:
-        most: Sequences to keep.
-        most_tokens: Tokens to keep over all of them.
-    """
-
-    def __init__(self, most: int, most_tokens: int) -> None:
-        self._most = most
-        self._most_tokens = most_tokens
-        self._kept: list[Kept] = []
-
-    def __len__(self) -> int:
-        return len(self._kept)
+    head: bool = False
 
     @property
-    def tokens(self) -> int:
-        """Tokens kept."""
-        return sum(len(kept.tokens) for kept in self._kept)
-
-    def find(self, key: AdapterKey, tokens: Sequence[int]) -> tuple[Kept, int] | None:
-        """The kept sequence with the longest equal start, and how long it is; or None."""
-        matches = [(shared_length(k.tokens, tokens), k) for k in self._kept if k.key == key]
-        length, best = max(matches, key=lambda match: match[0], default=(0, None))
-        if best is None or length == 0:
-            return None
-        self._kept.remove(best)
-        self._kept.append(best)
-        return best, length
-
-    def wants(self, key: AdapterKey, tokens: Sequence[int]) -> bool:
-        """Whether keeping these tokens would add anything."""
-        if not 0 < len(tokens) <= self._most_tokens or self._most == 0:
-            return False
-        found = self.find(key, tokens)
-        return found is None or found[1] < len(tokens)
-
-    def keep(self, kept: Kept) -> None:
-        """Add a sequence; what it makes superfluous and what no longer fits is given up."""
-        self._kept = [old for old in self._kept if not _covers(kept, old)]
-        self._kept.append(kept)
-        while len(self._kept) > self._most or self.tokens > self._most_tokens:
-            self._kept.pop(0)
+    def name(self) -> Name:
+        """What it is known by."""
+        return self.key, self.tokens
 
 
-def _covers(new: Kept, old: Kept) -> bool:
-    return old.key == new.key and shared_length(old.tokens, new.tokens) == len(old.tokens)
+class PrefixIndex:
+    """Sequences of tokens by adapter, sorted.
+
+    The one with the longest equal start is a neighbour of where the wanted one would stand.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[AdapterKey, list[Tokens]] = {}
+
+    def add(self, key: AdapterKey, tokens: Tokens) -> None:
+        """Note a sequence that is not there yet."""
+        insort(self._rows.setdefault(key, []), tokens)
+
+    def remove(self, key: AdapterKey, tokens: Tokens) -> None:
+        """Forget a sequence that is there."""
+        rows = self._rows[key]
+        del rows[bisect_left(rows, tokens)]
+        if not rows:
+            del self._rows[key]
+
+    def longest(self, key: AdapterKey, tokens: Tokens) -> tuple[Tokens, int]:
+        """The sequence with the longest equal start, the shortest of several, and how long it is.
+
+        With no equal start the sequence is empty and the length 0.
+        """
+        rows = self._rows.get(key, [])
+        at = bisect_left(rows, tokens)
+        near = rows[max(0, at - 1) : at + 1]
+        length = max((shared_length(row, tokens) for row in near), default=0)
+        return (rows[bisect_left(rows, tokens[:length])], length) if length else ((), 0)
+
+    def starts(self, key: AdapterKey, tokens: Tokens) -> list[Tokens]:
+        """The sequences that `tokens` begins with or is, shortest first."""
+        rows = self._rows.get(key, [])
+        return [row for row in rows[: bisect_left(rows, (*tokens, 0))] if _begins(tokens, row)]
+
+
+def _begins(tokens: Tokens, start: Tokens) -> bool:
+    return tokens[: len(start)] == start

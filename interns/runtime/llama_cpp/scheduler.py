@@ -20,7 +20,8 @@ from interns.runtime.llama_cpp.adapters import AdapterPool
 from interns.runtime.llama_cpp.generation import Generation
 from interns.runtime.llama_cpp.jobs import Job, Solo
 from interns.runtime.llama_cpp.library import Context, Model, Row
-from interns.runtime.llama_cpp.prefixes import AdapterKey, Kept, PrefixCache
+from interns.runtime.llama_cpp.prefix_cache import PrefixCache
+from interns.runtime.llama_cpp.prefixes import AdapterKey, Kept
 from interns.runtime.llama_cpp.turns import CHUNK, Lane, Rotation, Turn
 
 SHORTEST = 4
@@ -36,8 +37,8 @@ class Scheduler:
         model: The base.
         context: Its cache; from now on used by this object's thread only.
         slots: Requests in progress at once.
-        kept: Finished sequences to keep for their prefixes.
-        adapters: Adapters to keep loaded.
+        prefixes: Keys and values of finished requests.
+        adapters: Adapters on the model.
         waiting: Requests that may wait besides; further ones are refused.
     """
 
@@ -47,8 +48,8 @@ class Scheduler:
         context: Context,
         *,
         slots: int,
-        kept: int,
-        adapters: int,
+        prefixes: PrefixCache,
+        adapters: AdapterPool,
         waiting: int,
     ) -> None:
         self.context = context
@@ -56,8 +57,8 @@ class Scheduler:
         self._model = model
         self.slots = slots
         self._most_jobs = slots + waiting
-        self._pool = AdapterPool(model, context, adapters)
-        self._prefixes = PrefixCache(kept, context.size.cells // 2)
+        self._pool = adapters
+        self._prefixes = prefixes
         self._free = list(range(slots + 1))
         self._open: set[int] = set()
         self._rotation = Rotation()
@@ -112,9 +113,9 @@ class Scheduler:
             **self.counts,
             "active": sum(len(lane.begun) for lane in lanes),
             "waiting": sum(len(lane.waiting) for lane in lanes) + self._inbox.qsize(),
-            "adapters_loaded": len(self._pool),
-            "kept_prefixes": len(self._prefixes),
-            "kept_tokens": self._prefixes.tokens,
+            "sequences": len(self._open),
+            **self._pool.stats(),
+            **self._prefixes.stats(),
         }
 
     def turns(self) -> list[Turn]:
@@ -150,12 +151,14 @@ class Scheduler:
         found = None if key is None else self._prefixes.find(key, tokens)
         if found is None:
             return sequence, 0
-        kept, length = found
-        length = min(length, len(tokens) - 2)
+        kept, shared = found
+        length = min(shared, len(tokens) - 2)
         if length < SHORTEST or not self.context.restore_sequence(sequence, kept.state):
             self.context.drop_sequence(sequence)
             return sequence, 0
         self.context.drop_sequence(sequence, length)
+        if length == shared and self._prefixes.wants_head(kept, shared, tokens):
+            self._save(kept.key, tokens[:shared], sequence, head=True)
         return sequence, length
 
     def _empty_sequence(self) -> int:
@@ -176,9 +179,13 @@ class Scheduler:
         """Copy what a finished job computed for the next prompt that begins like it."""
         key = job.files_under if isinstance(job, Solo) else job.key
         if key is not None and self._prefixes.wants(key, job.tokens):
-            state = self.context.save_sequence(job.sequence)
-            if state:
-                self._prefixes.keep(Kept(key, tuple(job.tokens), state))
+            self._save(key, job.tokens, job.sequence)
+
+    def _save(
+        self, key: AdapterKey, tokens: Sequence[int], sequence: int, *, head: bool = False
+    ) -> None:
+        if state := self.context.save_sequence(sequence):
+            self._prefixes.keep(Kept(key, tuple(tokens), state, head))
 
     # The loop -----------------------------------------------------------------------------------
 
@@ -379,6 +386,7 @@ class Scheduler:
             left += [job] if job is not None else []
         for job in left:
             job.fail(Unavailable("The engine was closed.", "Start it again."))
+        self._prefixes.close()
         self.context.close()
         self._model.close()
 

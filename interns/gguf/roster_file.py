@@ -57,6 +57,16 @@ class RosterFile:
     tokens: dict[tuple[str, float], int]
     begins: int
 
+    def obstacle(self, adapter: Adapter | None, prompt: Sequence[int]) -> str:
+        """Why the file cannot answer a prompt exactly; empty if it can."""
+        if adapter is None:
+            return ""
+        if (adapter.sha256, adapter.scale) not in self.tokens:
+            return "an adapter is asked that is not in the roster file"
+        if prompt[0] != self.begins:
+            return "a prompt does not begin with BOS"
+        return ""
+
 
 def spare_tokens(base: GgufFile) -> list[int]:
     """Ids of the control tokens that a base reserves and its chat template does not use."""

@@ -47,7 +47,8 @@ def _kl(first: np.ndarray, second: np.ndarray) -> float:
     return float((np.exp(p) * (p - q)).sum(-1).mean())
 
 
-def _base(folder: Path, kind: str, file_type: str = "F32", **changes: Any) -> BaseModelRef:
+def tiny_base(folder: Path, kind: str, file_type: str = "F32", **changes: Any) -> BaseModelRef:
+    """A random base of one of `KINDS` as a GGUF file."""
     source = write_tiny_base(folder / "hf", kind, **changes)
     write_base_gguf(source, folder / "base.gguf", file_type, name=kind)
     write_tokenizer(read_tokenizer(source), special_tokens(source), folder)
@@ -76,7 +77,7 @@ def packed(request, tmp_path_factory) -> Packed:
     folder = tmp_path_factory.mktemp(request.param)
     tied = request.param == "tied"
     heads = 4 if tied else 2
-    base = _base(folder, "llama", tie_word_embeddings=tied, num_key_value_heads=heads)
+    base = tiny_base(folder, "llama", tie_word_embeddings=tied, num_key_value_heads=heads)
     random = np.random.default_rng(3)
     prompts = [[0, *random.integers(70, 6000, 40).tolist()] for _ in range(6)]
     adapters, expected = [], []
@@ -139,7 +140,7 @@ def test_one_batch_holds_all_interns(packed):
 
 @pytest.mark.parametrize("file_type", ["F16", "Q8_0"])
 def test_the_weights_of_the_base_keep_their_bytes(tmp_path, file_type):
-    base = _base(tmp_path, "llama", file_type)
+    base = tiny_base(tmp_path, "llama", file_type)
     folder = tmp_path / "peft"
     random_lora(AutoModelForCausalLM.from_pretrained(tmp_path / "hf"), 0).save_pretrained(folder)
     adapter = write_adapter_gguf(folder, base, tmp_path / "adapter.gguf", metadata={})
@@ -212,7 +213,7 @@ def test_file_is_known_again_only_when_nothing_changed(packed, tmp_path):
     ],
 )
 def test_base_is_refused_when_it_does_not_fit(tmp_path, kind, changes, why):
-    base = _base(tmp_path, kind, **changes)
+    base = tiny_base(tmp_path, kind, **changes)
     with pytest.raises(Incompatible, match=why):
         check_packable(read_gguf(base.gguf))
 

@@ -336,6 +336,12 @@ class LlamaEngine:
         if self._packing is not None:
             self._packing.set(adapters, folder)
 
+    def settle(self) -> str:
+        """Wait until the last roster is packed, or found not to be; returns the path in use."""
+        if self._packing is not None:
+            self._packing.settle()
+        return self._scheduler.path.name
+
     def stats(self) -> dict[str, Any]:
         """Load and counters: slots, answers in progress, cache use, tokens since the start."""
         return {

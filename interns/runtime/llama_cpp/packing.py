@@ -94,7 +94,7 @@ class Packing:
         self._wanted = _Wanted((), Path())
         self._when: Literal["never", "now", "calm"] = "never"
         self._disturbed_at = 0.0
-        self._closed = False
+        self._closed = self._working = False
         self._thread: threading.Thread | None = None
         self.reason = "no roster was set"
         scheduler.fell_back = self.fell_back
@@ -140,6 +140,13 @@ class Packing:
             self._disturbed_at, self._when = time.monotonic(), "calm"
             self._changed.notify_all()
 
+    def settle(self) -> None:
+        """Wait until nothing is being made, verified or waited for."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or (self._when == "never" and not self._working)
+            )
+
     def close(self) -> None:
         """Begin nothing any more; `join` waits until nothing is in progress."""
         with self._changed:
@@ -160,7 +167,7 @@ class Packing:
                     self._changed.wait(wait)
                 if self._closed:
                     return
-                self._when, wanted = "never", self._wanted
+                self._when, self._working, wanted = "never", True, self._wanted
             try:
                 self._pack(wanted)
             except Exception as error:  # any doubt leaves the engine where it is
@@ -171,6 +178,9 @@ class Packing:
                 with self._changed:
                     if self._wanted is wanted and not self._closed:
                         self._tell(f"packing failed: {error}")
+            with self._changed:
+                self._working = False
+                self._changed.notify_all()
 
     def _seconds(self) -> float | None:
         """Until the next try; None means until something changes."""

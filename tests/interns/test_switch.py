@@ -24,10 +24,10 @@ from interns.gguf.reader import read_gguf
 from interns.gguf.roster_file import roster_sha256, spare_tokens, write_roster_gguf
 from interns.runtime.llama_cpp.engine import LlamaEngine
 from interns.runtime.llama_cpp.prefixes import adapter_key
+from interns.runtime.llama_cpp.turns import CHUNK, STEPS
 from tests.interns.test_families import random_lora, stir
 from tests.interns.test_interleaving import ASKS, ONE, TEXTS, Ask, _answer, _request
 from tests.interns.test_roster_file import tiny_base
-from tests.interns.test_turns import _check
 from tests.making import log_softmax
 
 LABELS = ("card lost", "card arrival", "refund", "positive")
@@ -154,8 +154,8 @@ def test_warm_prefix_is_exact_and_belongs_to_one_intern(on_switch, adapters):
     second = on_switch.complete(_greedy(text, adapters[1]))
     assert second.cached_tokens == second.prompt_tokens - 2
     assert (second.text, second.logprob) == (first.text, first.logprob)
-    assert on_switch.complete(_greedy(text, adapters[2])).cached_tokens == 0
-    assert on_switch.complete(_greedy(text)).cached_tokens == 0
+    for other in (None, adapters[0], adapters[2]):  # no more than how every prompt begins
+        assert on_switch.complete(_greedy(text, other)).cached_tokens < 10
 
 
 def _worst(cold: LlamaEngine, ask: Ask, answer, adapter: Adapter | None) -> float:
@@ -211,11 +211,22 @@ def test_turns_stay_bounded_and_round_robin_when_interns_share_batches(on_switch
         else:
             on_switch.complete(_greedy(text, adapter, 24))
 
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(36) as pool:
         list(pool.map(ask, range(36)))
     turns = on_switch.turns()[before:]
     assert {turn.key for turn in turns} == {adapter_key(adapter) for adapter in who}
-    assert _check(turns) > 20
+    last: dict[tuple[str, float], int] = {}
+    for at, turn in enumerate(turns):
+        assert turn.steps <= STEPS
+        assert not turn.waiting or turn.prompt_tokens <= CHUNK
+        if (begun := last.get(turn.key)) is not None:
+            between = [other.key for other in turns[begun + 1 : at]]
+            assert len(between) == len(set(between)), "somebody had two turns between two of one"
+            missing = turns[begun].waiting - set(between)
+            later = {other.key for other in turns[at:]}
+            assert not missing & later, "somebody who waited was passed over, not done"
+        last[turn.key] = at
+    assert len(turns) > 20
     assert on_switch.stats()["path"] == "switch"
 
 

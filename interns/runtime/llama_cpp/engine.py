@@ -30,7 +30,6 @@ from interns.completion import (
 )
 from interns.errors import (
     BrokenFile,
-    Incompatible,
     InternsError,
     InvalidInput,
     TooLong,
@@ -477,14 +476,13 @@ class LlamaEngine:
 
 
 def _unpackable(file: GgufFile) -> str:
+    template = ChatTemplate(file.text("tokenizer.chat_template"), "\x02", "\x03")
     try:
         check_packable(file)
-    except Incompatible as error:
+        begins = template.render((Message("user", "Hello"),)).startswith("\x02")
+    except InternsError as error:
         return error.message
-    template = ChatTemplate(file.text("tokenizer.chat_template"), "\x02", "\x03")
-    if not template.render((Message("user", "Hello"),)).startswith("\x02"):
-        return "the base's chat template does not begin with BOS"
-    return ""
+    return "" if begins else "the base's chat template does not begin with BOS"
 
 
 def _swap_path(gguf: Path, layers: int, size: ContextSize) -> SwapPath:

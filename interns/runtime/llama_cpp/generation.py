@@ -86,6 +86,11 @@ class Generation:
         return len(self.prompt) + self.most
 
     @property
+    def begun(self) -> bool:
+        """Whether anything was computed for it."""
+        return self.sequence >= 0 or bool(self.paused or self.written)
+
+    @property
     def prefilling(self) -> bool:
         """Whether more than the next token is still to be computed."""
         return self.decoded < len(self.prompt) + max(0, len(self.written) - 1)

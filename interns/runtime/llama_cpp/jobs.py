@@ -79,6 +79,11 @@ class Solo:
         return adapter_key(self.adapter)
 
     @property
+    def begun(self) -> bool:
+        """Whether anything was computed for it."""
+        return self.sequence >= 0 or bool(self.paused)
+
+    @property
     def tokens(self) -> Sequence[int]:
         """Tokens that are in the KV cache."""
         return self.prompt[: self.decoded]

@@ -106,7 +106,7 @@ class Packing:
             if self._closed or self._wanted.same(distinct, folder):
                 return
             self._wanted, self._when = _Wanted(distinct, folder), "never"
-            self._scheduler.move(None, "the roster changed")
+            self._scheduler.move(None)
             if len(distinct) < self._least:
                 self._tell(f"{len(distinct)} interns are in the roster, {self._least} are needed")
                 return
@@ -213,7 +213,7 @@ class Packing:
             if self._wanted is not wanted or self._closed:
                 path.close()
                 return
-            moved = self._scheduler.move(path, "the roster file was verified")
+            moved = self._scheduler.move(path)
         self._moved(moved.result(), wanted, worst)
         self._tidy(roster.path)
 

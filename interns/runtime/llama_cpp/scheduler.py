@@ -40,7 +40,6 @@ class _Move:
     """To another path; None is the path that can answer everything."""
 
     path: Path | None
-    why: str
     done: Future[str] = field(default_factory=Future)
 
 
@@ -118,18 +117,17 @@ class Scheduler:
             self._jobs += 1
             self._inbox.put(job)
 
-    def move(self, path: Path | None, why: str) -> Future[str]:
+    def move(self, path: Path | None) -> Future[str]:
         """Go over to another path after the current step; requests in progress go along.
 
         Args:
             path: A path that is not open yet, from now on this object's; None is the path that can
                 answer everything.
-            why: For whom it may concern.
 
         Returns:
             Empty when it was done, else why not; a path that was not taken is closed.
         """
-        move = _Move(path, why)
+        move = _Move(path)
         with self._lock:
             if not self._closed:
                 self._inbox.put(move)
@@ -343,7 +341,7 @@ class Scheduler:
             for job in [j for j in (*lane.begun, *lane.waiting) if j.cancel.is_set()]:
                 self._finish(lane, job, "cancelled")
             for job in [j for j in (*lane.begun, *lane.waiting) if j.deadline <= now]:
-                if job.sequence >= 0 or job.paused:
+                if job.begun:
                     self._finish(lane, job, "deadline")
                 else:
                     self._fail(lane, job, Busy("No turn came before the deadline.", "Try again."))

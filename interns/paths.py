@@ -73,6 +73,11 @@ class Paths:
         return self.home / "bases"
 
     @property
+    def rosters(self) -> Path:
+        """Base and adapters of the roster in one file; made anew when it is lost."""
+        return self.home / "rosters"
+
+    @property
     def interns(self) -> Path:
         """One folder per intern and version."""
         return self.home / "interns"

@@ -56,6 +56,10 @@ class EngineSettings(_Section):
         default=0, ge=0, le=256, description="CPU threads; 0 picks by the machine."
     )
     gpu_layers: int | Literal["auto"] = Field(default="auto", description="Layers on the GPU.")
+    path: Literal["auto", "swap", "switch"] = Field(
+        default="auto",
+        description="How interns share the base: swap by turns, switch in one batch; auto picks.",
+    )
     adapters_mib: int = Field(
         default=512, ge=1, le=1_048_576, description="MiB of adapters kept loaded, at most 8."
     )

@@ -240,6 +240,17 @@ class Desk:
         if runtime is not None:
             runtime.close()
 
+    def roster_changed(self) -> None:
+        """Tell the model who is in office, if it is loaded."""
+        runtime = self.llm.peek()
+        if runtime is not None:
+            self._introduce(runtime, self.base)
+
+    def _introduce(self, runtime: Runtime, base: BaseModelRef) -> None:
+        adapters = [intern.version.adapter for intern in self.registry.list()]
+        ours = [adapter for adapter in adapters if adapter.base_sha256 == base.sha256]
+        runtime.set_roster(ours, self.paths.rosters)
+
     def _load_runtime(self) -> Runtime:
         return self._make_runtime(self.base)
 
@@ -253,7 +264,7 @@ class Desk:
         from interns.runtime.llama_cpp.budget import Budget
         from interns.runtime.llama_cpp.engine import LlamaEngine
 
-        return LlamaEngine(
+        runtime = LlamaEngine(
             base,
             context_tokens=chosen.context_tokens,
             slots=chosen.slots,
@@ -266,7 +277,10 @@ class Desk:
                 prefix_folder=self.paths.prefixes,
                 prefix_disk_mib=chosen.prefix_disk_mib,
             ),
+            path=chosen.path,
         )
+        self._introduce(runtime, base)
+        return runtime
 
     def _load_embedder(self) -> Embedder:
         from retrieval.embedder import Embedder

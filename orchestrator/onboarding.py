@@ -278,6 +278,7 @@ class Onboarding:
         except InternsError as error:
             self._end(row.id, "failed", error)
             return
+        self._desk.roster_changed()
         with write_session(self._desk.engine) as db:
             kept = db.get_one(RunRow, row.id)
             if kept.status in ENDED:

@@ -102,6 +102,7 @@ class Roster:
         return intern_json(intern, corrections, base_sha256=self._desk.base.sha256)
 
     def _changed(self, name: str, what: str) -> Json:
+        self._desk.roster_changed()
         with session(self._desk.engine) as db:
             note(db, EventKind.INTERN_CHANGED, data={"name": name, "what": what})
         return self.get(name)

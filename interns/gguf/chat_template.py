@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from gguf import GGUFReader, GGUFWriter
 
+from interns.gguf.metadata import copy_metadata
 from interns.gguf.writing import whole_file
 
 # Plain words, since such a base knows no markers of turns; its own bos and eos frame them.
@@ -35,11 +36,7 @@ def add_template(source: Path, out: Path, template: str) -> None:
     with whole_file(out) as partial:
         writer = GGUFWriter(str(partial), architecture)
         try:
-            for field in reader.fields.values():
-                if field.name in {_KEY, "general.architecture"} or field.name.startswith("GGUF."):
-                    continue
-                inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
-                writer.add_key_value(field.name, field.contents(), field.types[0], inner)
+            copy_metadata(reader, writer, lambda key: None if key == _KEY else key)
             writer.add_chat_template(template)
             for tensor in reader.tensors:
                 writer.add_tensor_info(

@@ -83,10 +83,16 @@ class GgufFile:
             )
         return value
 
+    def raw(self, name: str) -> npt.NDArray[np.uint8]:
+        """The bytes of a tensor as they are stored; a view on the file."""
+        info = self.tensors[name]
+        return np.memmap(
+            self.path, dtype=np.uint8, mode="r", offset=info.offset, shape=(info.size,)
+        )
+
     def array(self, name: str) -> npt.NDArray[np.float32]:
         """A tensor as float32, dequantized."""
-        info = self.tensors[name]
-        raw = np.memmap(self.path, dtype=np.uint8, mode="r", offset=info.offset, shape=(info.size,))
+        info, raw = self.tensors[name], self.raw(name)
         if info.kind == GGMLQuantizationType.F32:
             return raw.view(np.float32).reshape(info.shape).copy()
         if info.kind == GGMLQuantizationType.F16:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -169,6 +170,9 @@ class OpenAIRuntime:
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a text, control tokens parsed, nothing added."""
         return self._ids(text)
+
+    def set_roster(self, adapters: Sequence[Adapter], folder: Path) -> None:
+        """Nothing: the far end has its own."""
 
     def close(self) -> None:
         """Close the connections; answers in progress fail with `errors.Unavailable`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from interns.adapter import Adapter
@@ -42,6 +43,13 @@ class Runtime(Protocol):
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a text, control tokens parsed, nothing added."""
+        ...
+
+    def set_roster(self, adapters: Sequence[Adapter], folder: Path) -> None:
+        """Say who is in office, so that they can be served better together.
+
+        Others are answered too. `folder` is for files that can be made anew.
+        """
         ...
 
     def close(self) -> None:

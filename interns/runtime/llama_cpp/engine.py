@@ -7,9 +7,10 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,24 +28,33 @@ from interns.completion import (
     Message,
     TokenScore,
 )
-from interns.errors import BrokenFile, InternsError, InvalidInput, TooLong, Unavailable
+from interns.errors import (
+    BrokenFile,
+    InternsError,
+    InvalidInput,
+    TooLong,
+    Unavailable,
+)
 from interns.gguf.adapter_file import file_sha256
 from interns.gguf.base_file import check_base
+from interns.gguf.reader import GgufFile
+from interns.gguf.roster_file import check_packable, spare_tokens
 from interns.prompt import ChatTemplate
-from interns.runtime.llama_cpp.adapters import AdapterPool, verify_adapter
+from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.budget import Budget
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
 from interns.runtime.llama_cpp.generation import Generation, nothing, pieces
 from interns.runtime.llama_cpp.grammar import GrammarMask
 from interns.runtime.llama_cpp.jobs import Solo
 from interns.runtime.llama_cpp.library import (
-    Context,
     ContextSize,
     Model,
     backend_description,
     default_threads,
     gpu_layer_count,
 )
+from interns.runtime.llama_cpp.packing import CALM_S, Packing
+from interns.runtime.llama_cpp.path import SwapPath
 from interns.runtime.llama_cpp.prefix_cache import PrefixCache
 from interns.runtime.llama_cpp.prefixes import adapter_key
 from interns.runtime.llama_cpp.sampling import Sampler, check_sampling
@@ -61,6 +71,14 @@ _MIB = 2**20
 _SMALL_VOCABULARY = 16384
 _LARGE_VOCABULARY_OUTPUTS = 128
 _LONGEST_TOKEN = 128
+_LEAST = {"auto": 2, "switch": 1}
+# What a roster file is verified on.
+_PROMPTS = (
+    "Where is my parcel? It was sent a week ago.",
+    "Write one sentence about the weather in Zürich.",
+    "Classify: the refund of 12.50 EUR has not arrived.",
+    "def total(values): return",
+)
 
 
 class LlamaEngine:
@@ -74,7 +92,13 @@ class LlamaEngine:
         queue: Requests that may wait; still further ones are refused with `errors.Busy`.
         threads: CPU threads; 0 means the physical cores, at most 4.
         gpu_layers: Layers on the GPU: a number, or ``auto`` for all when there is one.
+        path: ``swap``: interns take turns. ``switch``: as soon as the roster that `set_roster` names
+            is packed into one verified file, one batch holds different interns; until then, and
+            while a request needs it, they take turns. ``auto``: so from two interns on.
         budget: What to keep between requests.
+
+    Attributes:
+        calm_s: Seconds without a request that a packed roster cannot answer before it is used again.
 
     Raises:
         NotFound: The base's file is gone.
@@ -82,6 +106,8 @@ class LlamaEngine:
         InvalidInput: A setting is out of range.
         InternsError: There is not enough memory.
     """
+
+    calm_s = CALM_S
 
     def __init__(
         self,
@@ -92,8 +118,11 @@ class LlamaEngine:
         queue: int = 64,
         threads: int = 0,
         gpu_layers: int | str = "auto",
+        path: str = "swap",
         budget: Budget | None = None,
     ) -> None:
+        if path not in {"swap", *_LEAST}:
+            raise InvalidInput(f"engine.path is {path!r}.", "Use auto, swap or switch.")
         if context_tokens < 256 or not 1 <= slots <= 64 or queue < 1 or threads < 0:
             raise InvalidInput(
                 f"Bad engine setting: context_tokens={context_tokens}, slots={slots}, "
@@ -106,14 +135,20 @@ class LlamaEngine:
         if file_sha256(base.gguf) != base.sha256:
             raise BrokenFile(f"The base {base.name} was changed on disk.", "Fetch or make it anew.")
         self.base = base
-        self._model = Model(base.gguf, gpu_layer_count(gpu_layers))
+        layers = gpu_layer_count(gpu_layers)
+        model = Model(base.gguf, layers)
+        why = _unpackable(file) if path in _LEAST else "engine.path is swap"
+        # A change of path frees the model; what grammars and callers use of it must stay.
+        self._words = model if why else Model(base.gguf, words_only=True)
+        self._reserved = frozenset() if why else frozenset(spare_tokens(file))
+        self._fixed = why
         self.template = ChatTemplate(
             file.text("tokenizer.chat_template"),
-            self._special(self._model.bos),
-            self._special(self._model.eos),
+            self._special(self._words.bos),
+            self._special(self._words.eos),
         )
-        small = self._model.vocab_size <= _SMALL_VOCABULARY
-        write, read = default_threads(self._model.parameters)
+        small = model.vocab_size <= _SMALL_VOCABULARY
+        write, read = default_threads(model.parameters)
         size = ContextSize(
             cells=-(-context_tokens // 256) * 256,
             sequences=slots + 1 + _LABELS,
@@ -122,19 +157,34 @@ class LlamaEngine:
             threads=threads or write,
             batch_threads=threads or read,
         )
-        self._limit = min(size.cells, self._model.trained_context)
+        self._limit = min(size.cells, model.trained_context)
         self._size = size
         self._verified: set[str] = set()
-        context = Context(self._model, size)
+        again = partial(_swap_path, base.gguf, layers, size, budget.adapters_mib)
+        first = SwapPath(model, size, _ADAPTERS, budget.adapters_mib * _MIB)
+        first.open()
         self._scheduler = Scheduler(
-            self._model,
-            context,
+            first,
+            again,
             slots=slots,
-            prefixes=self._prefixes(context, budget),
-            adapters=AdapterPool(self._model, context, _ADAPTERS, budget.adapters_mib * _MIB),
+            prefixes=self._prefixes(first.context.facts, budget),
             waiting=queue,
         )
-        self._finalizer = weakref.finalize(self, self._scheduler.close)
+        self._packing = None
+        if not why:
+            self._packing = Packing(
+                base,
+                file,
+                self._scheduler,
+                size=size,
+                gpu_layers=layers,
+                prompts=[self._tokens([Message("user", text)]) for text in _PROMPTS],
+                least=_LEAST[path],
+                calm_s=self.calm_s,
+            )
+        self._finalizer = weakref.finalize(
+            self, _close, self._scheduler, self._packing, self._words
+        )
         atexit.register(self._finalizer)
 
     def __enter__(self) -> Self:
@@ -221,13 +271,13 @@ class LlamaEngine:
         if not 0 < temperature < float("inf"):
             raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
         prompt = self._tokens(messages)
-        labels = [self._model.tokenize(choice, special=False) for choice in choices]
+        labels = [self._words.tokenize(choice, special=False) for choice in choices]
         longest = max(map(len, labels))
         self._check_length(len(prompt) + longest)
         self._verify(adapter)
         batch = min(self._size.outputs, sum(map(len, labels)))
         solo = Solo(
-            partial(score_labels, labels=labels, stop=self._model.eos),
+            partial(score_labels, labels=labels, stop=self._words.eos),
             adapter,
             prompt,
             min(self._size.cells, len(prompt) + max(longest, batch)),
@@ -248,15 +298,15 @@ class LlamaEngine:
 
     def count_tokens(self, text: str) -> int:
         """Number of tokens of a text, nothing added."""
-        return len(self._model.tokenize(text, special=False))
+        return len(self._words.tokenize(text, special=False))
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text, nothing added; control tokens are parsed if `special`."""
-        return self._model.tokenize(text, special=special)
+        return self._words.tokenize(text, special=special)
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """Text of token ids, control tokens included."""
-        return self._model.detokenize(ids)
+        return self._words.detokenize(ids)
 
     def logits(
         self, tokens: Sequence[int], *, adapter: Adapter | None = None
@@ -284,9 +334,31 @@ class LlamaEngine:
 
     # State --------------------------------------------------------------------------------------
 
+    def set_roster(self, adapters: Sequence[Adapter], folder: Path) -> None:
+        """Say who is in office, in any order; returns at once.
+
+        Where `path` and base allow it, their adapters are packed into one file in the background,
+        and one batch holds different interns once that file is verified. Every adapter, in the
+        roster or not, is answered at any time. `stats` tells the present path and why.
+
+        Args:
+            adapters: Of this base.
+            folder: Where the file may lie; it is used again when nothing changed.
+        """
+        if self._packing is not None:
+            self._packing.set(adapters, folder)
+
+    def settle(self) -> str:
+        """Wait until the last roster is packed, or found not to be; returns the path in use."""
+        if self._packing is not None:
+            self._packing.settle()
+        return self._scheduler.path.name
+
     def stats(self) -> dict[str, Any]:
         """Load and counters: slots, answers in progress, cache use, tokens since the start."""
         return {
+            "path": self._scheduler.path.name,
+            "path_reason": self._packing.reason if self._packing else self._fixed,
             "base": self.base.name,
             "slots": self._scheduler.slots,
             "context_tokens": self._limit,
@@ -307,19 +379,15 @@ class LlamaEngine:
 
     # Inside -------------------------------------------------------------------------------------
 
-    def _prefixes(self, context: Context, budget: Budget) -> PrefixCache:
+    def _prefixes(self, facts: Mapping[str, str | int], budget: Budget) -> PrefixCache:
         folder = None
         if budget.prefix_folder is not None and budget.prefix_disk_mib:
-            facts = {
-                "base": self.base.sha256,
-                "template": self.template.sha256,
-                **context.facts,
-            }
+            facts = {"base": self.base.sha256, "template": self.template.sha256, **facts}
             folder = PrefixFolder(budget.prefix_folder, facts, budget.prefix_disk_mib * _MIB)
         return PrefixCache(budget.prefix_mib * _MIB, folder)
 
     def _special(self, token: int) -> str:
-        return self._model.detokenize([token]) if token >= 0 else ""
+        return self._words.detokenize([token]) if token >= 0 else ""
 
     def _tokens(self, messages: Sequence[Message]) -> list[int]:
         if not messages:
@@ -331,11 +399,16 @@ class LlamaEngine:
                 f"than {self._limit} tokens.",
                 "Shorten the text, or give less knowledge with it.",
             )
-        return self._model.tokenize(text, special=True)
+        return self._words.tokenize(text, special=True)
 
     def _checked(self, tokens: Sequence[int]) -> list[int]:
         ids = [int(token) for token in tokens]
-        if not ids or not all(0 <= i < self._model.vocab_size for i in ids):
+        if not self._reserved.isdisjoint(ids):
+            raise InvalidInput(
+                "The token ids hold a control token that the base reserves.",
+                "Leave it out: the engine marks interns with these tokens.",
+            )
+        if not ids or not all(0 <= i < self._words.vocab_size for i in ids):
             raise InvalidInput("The token ids are empty or outside the vocabulary.")
         self._check_length(len(ids))
         return ids
@@ -348,11 +421,13 @@ class LlamaEngine:
         return prompt
 
     def _work(self, solo: Solo) -> Any:
+        if self._packing is not None:
+            self._packing.asked(solo.adapter, solo.prompt)
         self._scheduler.submit(solo)
         return solo.result.result()
 
     def _score_prompt(self, request: CompletionRequest) -> tuple[TokenScore, ...]:
-        check_sampling(request.sampling, self._model.vocab_size, least_tokens=0)
+        check_sampling(request.sampling, self._words.vocab_size, least_tokens=0)
         prompt = self._prompt(request)
         self._verify(request.adapter)
         count = request.sampling.logprobs or 0
@@ -363,7 +438,7 @@ class LlamaEngine:
         return scores
 
     def _piece(self, token: int) -> bytes:
-        return self._model.piece(token, special=True)
+        return self._words.piece(token, special=True)
 
     def _check_length(self, count: int) -> None:
         if count >= self._limit:
@@ -382,6 +457,8 @@ class LlamaEngine:
         self, request: CompletionRequest, cancel: threading.Event | None, *, streaming: bool
     ) -> Generation:
         run = self._generation(request, cancel, streaming=streaming)
+        if self._packing is not None:
+            self._packing.asked(run.adapter, run.prompt)
         try:
             self._scheduler.submit(run)
         except Unavailable:
@@ -393,7 +470,7 @@ class LlamaEngine:
         self, request: CompletionRequest, cancel: threading.Event | None, *, streaming: bool
     ) -> Generation:
         sampling = request.sampling
-        check_sampling(sampling, self._model.vocab_size)
+        check_sampling(sampling, self._words.vocab_size)
         if request.deadline_s is not None and not request.deadline_s > 0:
             raise InvalidInput(f"A deadline of {request.deadline_s} s is not above 0.")
         prompt = self._prompt(request)
@@ -403,10 +480,10 @@ class LlamaEngine:
             prompt=prompt,
             adapter=request.adapter,
             most=min(sampling.max_tokens, self._limit - len(prompt)),
-            sampler=Sampler(sampling, self._model.hidden_tokens, mask),
+            sampler=Sampler(sampling, self._words.hidden_tokens, mask),
             writer=TextWriter(sampling.stop),
-            piece=self._model.piece,
-            stop_tokens=self._model.stop_tokens,
+            piece=self._words.piece,
+            stop_tokens=self._words.stop_tokens,
             streaming=streaming,
             cancel=cancel or threading.Event(),
             on_end=mask.close if mask else nothing,
@@ -415,4 +492,28 @@ class LlamaEngine:
         )
 
     def _mask(self, constraint: Constraint | None) -> GrammarMask | None:
-        return GrammarMask(self._model, gbnf_of(constraint)) if constraint else None
+        return GrammarMask(self._words, gbnf_of(constraint)) if constraint else None
+
+
+def _unpackable(file: GgufFile) -> str:
+    template = ChatTemplate(file.text("tokenizer.chat_template"), "\x02", "\x03")
+    try:
+        check_packable(file)
+        begins = template.render((Message("user", "Hello"),)).startswith("\x02")
+    except InternsError as error:
+        return error.message
+    return "" if begins else "the base's chat template does not begin with BOS"
+
+
+def _swap_path(gguf: Path, layers: int, size: ContextSize, adapters_mib: int) -> SwapPath:
+    return SwapPath(Model(gguf, layers), size, _ADAPTERS, adapters_mib * _MIB)
+
+
+def _close(scheduler: Scheduler, packing: Packing | None, words: Model) -> None:
+    """Packing first learns that nothing is wanted any more, then that nobody computes for it."""
+    if packing is not None:
+        packing.close()
+    scheduler.close()
+    if packing is not None:
+        packing.join()
+    words.close()

@@ -86,9 +86,14 @@ class Generation:
         return len(self.prompt) + self.most
 
     @property
+    def begun(self) -> bool:
+        """Whether anything was computed for it."""
+        return self.sequence >= 0 or bool(self.paused or self.written)
+
+    @property
     def prefilling(self) -> bool:
-        """Whether prompt tokens are still to be computed."""
-        return self.decoded < len(self.prompt)
+        """Whether more than the next token is still to be computed."""
+        return self.decoded < len(self.prompt) + max(0, len(self.written) - 1)
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -99,11 +104,16 @@ class Generation:
         """Begin in a sequence whose first `cached` tokens are there already."""
         self.sequence, self.cached, self.decoded = sequence, cached, cached
 
+    def rewind(self) -> None:
+        """Its keys and values are lost: begin again where it is, with all tokens it has."""
+        self.sequence, self.decoded, self.paused = -1, 0, b""
+
     def rows(self, budget: int) -> list[Row]:
         """The next tokens to compute, at most `budget`; only the last may want logits."""
-        if not self.prefilling:
+        if self.written and not self.prefilling:
             return [Row(self.written[-1], self.decoded, (self.sequence,), output=True)]
-        return prompt_rows(self.prompt, self.decoded, self.sequence, budget)
+        tokens = [*self.prompt, *self.written] if self.written else self.prompt
+        return prompt_rows(tokens, self.decoded, self.sequence, budget)
 
     def take(self, logits: Logits) -> FinishReason | None:
         """Pick the next token; returns why the answer ends, if it does."""

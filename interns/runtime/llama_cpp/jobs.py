@@ -21,8 +21,12 @@ from interns.runtime.llama_cpp.prefixes import AdapterKey, adapter_key
 class Desk(Protocol):
     """What a step of solo work may use."""
 
-    context: Context
     label_sequences: range
+
+    @property
+    def context(self) -> Context:
+        """The present cache."""
+        ...
 
     @property
     def room(self) -> int:
@@ -75,6 +79,11 @@ class Solo:
         return adapter_key(self.adapter)
 
     @property
+    def begun(self) -> bool:
+        """Whether anything was computed for it."""
+        return self.sequence >= 0 or bool(self.paused)
+
+    @property
     def tokens(self) -> Sequence[int]:
         """Tokens that are in the KV cache."""
         return self.prompt[: self.decoded]
@@ -82,6 +91,10 @@ class Solo:
     def start(self, sequence: int, cached: int) -> None:
         """Begin in a sequence whose first `cached` tokens are there already."""
         self.sequence, self.cached, self.decoded = sequence, cached, cached
+
+    def rewind(self) -> None:
+        """Its keys and values are lost: begin again from the start."""
+        self.sequence, self.decoded, self.paused, self.running = -1, 0, b"", None
 
     def finish(self, reason: FinishReason) -> None:
         """Give out the outcome; work that was cut short has none."""

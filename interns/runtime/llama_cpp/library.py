@@ -98,15 +98,17 @@ class Model:
     Args:
         path: A GGUF file that was checked before.
         gpu_layers: Layers on the GPU; -1 for all, 0 for none.
+        words_only: Load the vocabulary and no weights; such a model computes nothing.
 
     Raises:
         BrokenFile: llama.cpp refuses the file.
     """
 
-    def __init__(self, path: Path, gpu_layers: int = 0) -> None:
+    def __init__(self, path: Path, gpu_layers: int = 0, *, words_only: bool = False) -> None:
         self._lock = threading.Lock()
         self.gpu_layers = gpu_layers
         params = api.llama_model_default_params()
+        params.vocab_only = words_only
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = may_repack()
         _messages.clear()

@@ -28,8 +28,8 @@ class Turn:
         key: Whose turn: adapter hash and strength, or that of the bare base.
         waiting: Who waited when it began.
         steps: Batches computed.
-        prompt_tokens: Prompt and label tokens computed.
-        written: Tokens written.
+        prompt_tokens: Prompt and label tokens computed, those that rode along included.
+        written: Tokens written, likewise.
     """
 
     key: AdapterKey
@@ -99,6 +99,10 @@ class Rotation:
     def room(self) -> int:
         """Prompt tokens that are left in this turn; nobody waits for a lane that is alone."""
         return CHUNK - self.turn.prompt_tokens if len(self._lanes) > 1 else 2 * CHUNK
+
+    def lane(self, job: Job) -> Lane:
+        """The lane of a request in progress."""
+        return self._lanes[job.key]
 
     def add(self, job: Job) -> None:
         """Queue a request in its intern's lane; a new lane comes last."""

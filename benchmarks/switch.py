@@ -1,0 +1,178 @@
+"""Eight interns at once: packed into one file against taking turns, as ratios in one run.
+
+Run it with ``python benchmarks/switch.py``, or with ``--large`` on a random Llama of about 190 million
+parameters made on the spot; it prints a Markdown table. The sides take turns and the best of several
+rounds counts, so that other work on the machine disturbs all alike. Seconds of the processor are
+counted beside those of the clock: with one thread both are equal on an idle machine, and on a busy
+one only the former mean anything. Adapters are random; only speed is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from engine import TEXT, make_adapter
+
+from interns.adapter import Adapter
+from interns.base_model import BaseModelRef
+from interns.bases import starter
+from interns.completion import CompletionRequest, Message, Sampling
+from interns.gguf.adapter_file import file_sha256
+from interns.gguf.base_file import write_base_gguf
+from interns.gguf.reader import read_gguf
+from interns.gguf.weights import write_safetensors
+from interns.runtime.llama_cpp.engine import LlamaEngine
+
+INTERNS = 8
+
+
+class Speed(NamedTuple):
+    """Tokens per second of the clock and of the processor."""
+
+    wall: float
+    cpu: float
+
+
+LARGE = {
+    "model_type": "llama",
+    "vocab_size": 32768,
+    "hidden_size": 896,
+    "intermediate_size": 2432,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 14,
+    "head_dim": 64,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": True,
+    "hidden_act": "silu",
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "pad_token_id": 3,
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", action="store_true", help="a random Llama of 190 M parameters")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        base = large(Path(folder) / "large") if options.large else starter()
+        adapters = [make_adapter(base, Path(folder) / f"{i}", seed=i) for i in range(INTERNS)]
+        measure(base, adapters, Path(folder) / "rosters", options)
+
+
+def large(folder: Path) -> BaseModelRef:
+    """Write a random Llama with the starter's tokenizer, stored as Q8_0."""
+    source = folder / "hf"
+    source.mkdir(parents=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(starter().tokenizer / name, source / name)
+    (source / "config.json").write_text(json.dumps(LARGE))
+    width, wide = int(str(LARGE["hidden_size"])), int(str(LARGE["intermediate_size"]))
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (int(str(LARGE["vocab_size"])), width),
+        "model.norm.weight": (width,),
+    }
+    for layer in range(int(str(LARGE["num_hidden_layers"]))):
+        stem = f"model.layers.{layer}"
+        shapes |= {f"{stem}.self_attn.{part}_proj.weight": (width, width) for part in "qkvo"}
+        shapes |= {f"{stem}.mlp.{part}_proj.weight": (wide, width) for part in ("gate", "up")}
+        shapes[f"{stem}.mlp.down_proj.weight"] = (width, wide)
+        shapes |= {
+            f"{stem}.{part}_layernorm.weight": (width,) for part in ("input", "post_attention")
+        }
+    chance = np.random.default_rng(0)
+
+    def drawn(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        if len(shape) == 1:
+            return np.ones(shape, dtype=np.float32)
+        return chance.standard_normal(shape, dtype=np.float32) * np.float32(shape[1] ** -0.5)
+
+    weights = {name: (shape, partial(drawn, shape)) for name, shape in shapes.items()}
+    write_safetensors(source / "model.safetensors", weights)
+    template = read_gguf(starter().gguf).text("tokenizer.chat_template")
+    write_base_gguf(source, folder / "large.gguf", "Q8_0", template=template)
+    return BaseModelRef(
+        "large", folder / "large.gguf", file_sha256(folder / "large.gguf"), starter().tokenizer
+    )
+
+
+def measure(
+    base: BaseModelRef, adapters: Sequence[Adapter], folder: Path, options: argparse.Namespace
+) -> None:
+    """The three sides in turn, on two engines of which one is idle."""
+    parameters = sum(int(np.prod(info.shape)) for info in read_gguf(base.gguf).tensors.values())
+    with (
+        LlamaEngine(base, threads=options.threads, slots=INTERNS) as swap,
+        LlamaEngine(base, threads=options.threads, slots=INTERNS, path="switch") as switch,
+    ):
+        begun = time.perf_counter()
+        switch.set_roster(adapters, folder)
+        if switch.settle() != "switch":
+            raise SystemExit(switch.stats()["path_reason"])
+        packed_s = time.perf_counter() - begun
+        sides: dict[str, Callable[[int], Speed]] = {
+            "base, no adapter": partial(rate, swap, [None] * INTERNS, options.tokens),
+            "switch, 8 interns": partial(rate, switch, adapters, options.tokens),
+            "switch, base only": partial(rate, switch, [None] * INTERNS, options.tokens),
+            "swap, 1 intern": partial(rate, swap, [adapters[0]] * INTERNS, options.tokens),
+            "swap, 8 interns": partial(rate, swap, adapters, options.tokens),
+        }
+        rounds = [{name: side(n) for name, side in sides.items()} for n in range(options.rounds)]
+        threads, reason = swap.stats()["threads"], switch.stats()["path_reason"]
+    best = {
+        name: Speed(*(max(values) for values in zip(*(each[name] for each in rounds), strict=True)))
+        for name in sides
+    }
+    base_only, taking_turns = best["base, no adapter"], best["swap, 8 interns"]
+    print(f"\n## {base.name}, {parameters / 1e6:.0f} M parameters, {threads} writing threads\n")
+    print(f"{reason}; packed and verified in {packed_s:.1f} s.\n")
+    print(
+        "| 8 answers at once | tokens/s | of base | of swap | per CPU second | of base | of swap |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for name, one in best.items():
+        print(
+            f"| {name} "
+            f"| {one.wall:.0f} | {one.wall / base_only.wall:.2f} "
+            f"| {one.wall / taking_turns.wall:.2f} "
+            f"| {one.cpu:.0f} | {one.cpu / base_only.cpu:.2f} | {one.cpu / taking_turns.cpu:.2f} |"
+        )
+
+
+def rate(engine: LlamaEngine, used: Sequence[Adapter | None], tokens: int, number: int) -> Speed:
+    """Tokens per second over all answers, prompts included; none stops early."""
+    stops = tuple((token, -100.0) for token in sorted(engine._words.stop_tokens))
+    asked = [
+        CompletionRequest(
+            (Message("user", f"{number}.{i} {TEXT}"),),
+            adapter,
+            Sampling(max_tokens=tokens, temperature=1.5, top_p=1.0, seed=i, logit_bias=stops),
+        )
+        for i, adapter in enumerate(used)
+    ]
+    begun, spent = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(len(asked)) as pool:
+        total = sum(answer.completion_tokens for answer in pool.map(engine.complete, asked))
+    return Speed(total / (time.perf_counter() - begun), total / (time.process_time() - spent))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,481 @@
+"""The switch path: different interns in one batch, each as when it is asked alone by turns."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
+from interns.adapter import Adapter
+from interns.base_model import BaseModelRef
+from interns.completion import Choices, CompletionRequest, Message, Sampling
+from interns.errors import InternsError, InvalidInput
+from interns.gguf.adapter_file import file_sha256, write_adapter_gguf
+from interns.gguf.reader import read_gguf
+from interns.gguf.roster_file import roster_sha256, spare_tokens, write_roster_gguf
+from interns.runtime.llama_cpp.engine import LlamaEngine
+from interns.runtime.llama_cpp.prefixes import adapter_key
+from interns.runtime.llama_cpp.turns import CHUNK, STEPS
+from tests.interns.test_families import random_lora, stir
+from tests.interns.test_interleaving import ASKS, ONE, TEXTS, Ask, _answer, _request
+from tests.interns.test_roster_file import tiny_base
+from tests.making import log_softmax
+
+LABELS = ("card lost", "card arrival", "refund", "positive")
+USUAL = 0.15
+
+
+class Impatient(LlamaEngine):
+    """Packs again as soon as it may."""
+
+    calm_s = 0.0
+
+
+def tiny_office(folder: Path) -> tuple[BaseModelRef, list[Adapter]]:
+    """A random Llama in floats and three adapters of different ranks."""
+    base = tiny_base(folder, "llama")
+    adapters = []
+    for seed, rank in enumerate((4, 7, 2)):
+        tuned = random_lora(AutoModelForCausalLM.from_pretrained(folder / "hf"), seed, r=rank)
+        stir(tuned)
+        tuned.save_pretrained(folder / f"peft{seed}")
+        out = folder / f"{seed}.gguf"
+        adapters.append(write_adapter_gguf(folder / f"peft{seed}", base, out, metadata={}))
+    return base, adapters
+
+
+def _greedy(text: str, adapter: Adapter | None = None, tokens: int = 16) -> CompletionRequest:
+    return CompletionRequest(
+        (Message("user", text),), adapter, Sampling(max_tokens=tokens, logprobs=1)
+    )
+
+
+@pytest.fixture(scope="module")
+def switch(base, adapters, tmp_path_factory) -> Iterator[LlamaEngine]:
+    """Few places, so that answers wait and are paused."""
+    folder = tmp_path_factory.mktemp("rosters")
+    with Impatient(base, context_tokens=2048, slots=3, threads=1, path="auto") as made:
+        made.set_roster(adapters, folder)
+        assert made.settle() == "switch"
+        yield made
+
+
+@pytest.fixture
+def on_switch(switch) -> LlamaEngine:
+    """The same, after whatever the test before it did."""
+    assert switch.settle() == "switch"
+    return switch
+
+
+def test_mixed_batch_writes_what_interns_write_by_turns(engine, on_switch, adapters):
+    questions = [
+        _greedy(f"{start} {thing}?", adapter)
+        for adapter in (None, *adapters)
+        for start in ("Where is", "What about")
+        for thing in ("my card", "the refund of 12 lamps")
+    ]
+    by_turns = [engine.complete(question) for question in questions]
+    before = on_switch.stats()
+    alone = [on_switch.complete(question) for question in questions]
+    with ThreadPoolExecutor(len(questions)) as pool:
+        together = list(pool.map(on_switch.complete, questions))
+    after = on_switch.stats()
+    assert (after["path"], after["swaps"], after["moves"]) == (
+        "switch",
+        before["swaps"],
+        before["moves"],
+    )
+    for found in (alone, together):
+        same = [a.text == b.text for a, b in zip(by_turns, found, strict=True)]
+        assert sum(same) >= 0.8 * len(same)  # an 8-bit base rounds: a near tie may tip
+        for expected, answer, equal in zip(by_turns, found, same, strict=True):
+            if equal:
+                assert answer.logprob == pytest.approx(expected.logprob, abs=0.3)
+
+
+def test_mixed_batch_writes_the_same_tokens_on_a_base_in_floats(tmp_path):
+    base, adapters = tiny_office(tmp_path)
+    questions = [
+        _greedy(f"{start} {number}?", adapter, 24)
+        for adapter in (None, *adapters)
+        for start in ("Where is", "What about")
+        for number in range(3)
+    ]
+    with LlamaEngine(base, context_tokens=2048, slots=8, threads=1, gpu_layers=0) as engine:
+        by_turns = [engine.complete(question) for question in questions]
+    with LlamaEngine(
+        base, context_tokens=2048, slots=8, threads=1, gpu_layers=0, path="switch"
+    ) as engine:
+        engine.set_roster(adapters, tmp_path / "rosters")
+        assert engine.settle() == "switch", engine.stats()["path_reason"]
+        with ThreadPoolExecutor(len(questions)) as pool:
+            together = list(pool.map(engine.complete, questions))
+        assert engine.stats()["path"] == "switch"
+    for expected, found in zip(by_turns, together, strict=True):
+        assert [s.token for s in found.tokens] == [s.token for s in expected.tokens]
+        assert found.logprob == pytest.approx(expected.logprob, abs=0.05)
+    assert len({answer.text for answer in by_turns}) > len(adapters)
+
+
+def test_one_batch_holds_different_interns(on_switch, adapters):
+    """Three interns that write at once take hardly more batches than one."""
+    endless = tuple((token, -100.0) for token in on_switch._words.stop_tokens)
+    sampling = Sampling(max_tokens=60, logit_bias=endless)
+    asked = [CompletionRequest((Message("user", "A story"),), a, sampling) for a in adapters]
+    before = on_switch.stats()["steps"]
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(on_switch.complete, asked))
+    assert [answer.completion_tokens for answer in answers] == [60] * 3
+    assert on_switch.stats()["steps"] - before < 2 * 60
+
+
+def test_labels_are_scored_as_by_turns(engine, on_switch, adapters):
+    many = [f"label {i} of many" for i in range(150)]
+    for labels in (LABELS, many):
+        for adapter in (None, *adapters):
+            messages = (Message("user", "Where is my card?"),)
+            expected = engine.score_choices(messages, labels, adapter=adapter)
+            found = on_switch.score_choices(messages, labels, adapter=adapter)
+            assert found.logprobs == pytest.approx(expected.logprobs, abs=0.4)
+            again = on_switch.score_choices(messages, labels, adapter=adapter)
+            assert again.cached_tokens > 0
+            assert again.logprobs == pytest.approx(found.logprobs, abs=0.4)
+    assert on_switch.stats()["path"] == "switch"
+
+
+def test_warm_prefix_is_exact_and_belongs_to_one_intern(on_switch, adapters):
+    text = "Please tell me where my card is, it was sent two weeks ago."
+    first = on_switch.complete(_greedy(text, adapters[1]))
+    second = on_switch.complete(_greedy(text, adapters[1]))
+    assert second.cached_tokens == second.prompt_tokens - 2
+    assert (second.text, second.logprob) == (first.text, first.logprob)
+    for other in (None, adapters[0], adapters[2]):  # no more than how every prompt begins
+        assert on_switch.complete(_greedy(text, other)).cached_tokens < 10
+
+
+def _worst(cold: LlamaEngine, ask: Ask, answer, adapter: Adapter | None) -> float:
+    prompt = cold.tokenize(cold.template.render((Message("user", TEXTS[ask.text]),)))
+    written = [score.token for score in answer.tokens]
+    rows = log_softmax(cold.logits(prompt + written, adapter=adapter))[len(prompt) - 1 : -1]
+    gaps = [abs(s.logprob - float(r[s.token])) for s, r in zip(answer.tokens, rows, strict=True)]
+    return max(gaps, default=0.0)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(asks=st.lists(ASKS, min_size=2, max_size=10), together=st.integers(1, 6))
+def test_every_answer_equals_a_cold_run_by_turns(engine, on_switch, adapters, asks, together):
+    who = (None, *adapters)
+    with ThreadPoolExecutor(together) as pool:
+        answers = list(pool.map(lambda ask: _answer(on_switch, ask, who), asks))
+    assert on_switch.stats()["path"] == "switch"
+    for ask, answer in zip(asks, answers, strict=True):
+        assert answer is not None
+        assert _worst(engine, ask, answer, who[ask.who]) < ONE
+
+
+def test_nothing_is_lost_when_many_ask_and_half_hang_up(engine, on_switch, adapters):
+    who = (None, *adapters)
+    asks = [
+        Ask(n % 4, n % len(TEXTS), 1 + n % 6, (n // 4) % 3 if n % 2 else None) for n in range(120)
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda ask: _answer(on_switch, ask, who), asks))
+    assert all(answer is not None for answer in answers)
+    gaps = [
+        _worst(engine, ask, answer, who[ask.who])
+        for ask, answer in list(zip(asks, answers, strict=True))[::6]
+    ]
+    assert max(gaps) < ONE
+    assert np.median(gaps) < USUAL
+    stats = on_switch.stats()
+    assert (stats["path"], stats["active"], stats["waiting"]) == ("switch", 0, 0)
+    assert len(on_switch._scheduler._free) == on_switch._scheduler.slots + 1
+    assert on_switch._scheduler._first == {}
+
+
+def test_turns_stay_bounded_and_round_robin_when_interns_share_batches(on_switch, adapters):
+    who = (None, *adapters)
+    labels = [f"label {i} of many" for i in range(50)]
+    before = len(on_switch.turns())
+
+    def ask(number: int) -> None:
+        adapter = who[number % 4]
+        text = f"{number} " + "Please tell me where my card is. " * (1 if number % 3 else 40)
+        if number % 3 == 2:
+            on_switch.score_choices((Message("user", text),), labels, adapter=adapter)
+        else:
+            on_switch.complete(_greedy(text, adapter, 24))
+
+    with ThreadPoolExecutor(36) as pool:
+        list(pool.map(ask, range(36)))
+    turns = on_switch.turns()[before:]
+    assert {turn.key for turn in turns} == {adapter_key(adapter) for adapter in who}
+    last: dict[tuple[str, float], int] = {}
+    for at, turn in enumerate(turns):
+        assert turn.steps <= STEPS
+        assert not turn.waiting or turn.prompt_tokens <= CHUNK
+        if (begun := last.get(turn.key)) is not None:
+            between = [other.key for other in turns[begun + 1 : at]]
+            assert len(between) == len(set(between)), "somebody had two turns between two of one"
+            missing = turns[begun].waiting - set(between)
+            later = {other.key for other in turns[at:]}
+            assert not missing & later, "somebody who waited was passed over, not done"
+        last[turn.key] = at
+    assert len(turns) > 20
+    assert on_switch.stats()["path"] == "switch"
+
+
+def test_deadline_and_cancel_work_among_many(on_switch, adapters):
+    endless = {"max_tokens": 900, "temperature": 5.0, "top_k": 0, "top_p": 1.0}
+    asked = CompletionRequest((Message("user", "A story"),), adapters[0], Sampling(**endless))
+    cancel = threading.Event()
+    stream = on_switch.stream(asked, cancel=cancel)
+    next(stream)
+    late = dataclasses.replace(asked, adapter=adapters[1], deadline_s=0.2)
+    assert on_switch.complete(late).finish_reason in {"deadline", "length", "stop"}
+    cancel.set()
+    assert list(stream)[-1].completion.finish_reason == "cancelled"
+
+
+def test_constraint_holds_over_a_change_of_path(base, adapters, make_adapter, tmp_path):
+    """What a grammar knows of the vocabulary outlives the model it began on."""
+    newcomer = make_adapter(77)
+    wild = Sampling(max_tokens=40, temperature=5.0, top_k=0)
+    labels = ("Rückerstattung oder so", 'say "hi" and nothing else', "a\\b a\\b a\\b a\\b a\\b")
+    with Impatient(base, context_tokens=1024, slots=2, threads=1, path="auto") as engine:
+        engine.set_roster(adapters, tmp_path)
+
+        def ask(number: int) -> str:
+            adapter = newcomer if number % 9 == 8 else adapters[number % 3]
+            request = CompletionRequest(
+                (Message("user", f"{number}"),),
+                adapter,
+                dataclasses.replace(wild, seed=number),
+                Choices(labels),
+            )
+            return engine.complete(request).text
+
+        with ThreadPoolExecutor(6) as pool:
+            assert set(pool.map(ask, range(40))) <= set(labels)
+        assert engine.settle() == "switch"
+        assert engine.stats()["moves"] >= 1
+
+
+def test_answer_goes_on_when_the_path_changes_under_it(engine, base, adapters, tmp_path):
+    stops = tuple((token, -100.0) for token in engine._words.stop_tokens)
+    sampling = Sampling(max_tokens=300, logit_bias=stops, logprobs=0)
+    asked = CompletionRequest((Message("user", TEXTS[1]),), adapters[0], sampling)
+    expected = engine.complete(asked)
+    with LlamaEngine(base, context_tokens=1024, slots=2, threads=1, path="auto") as moving:
+        moving.set_roster(adapters[:2], tmp_path)
+        assert moving.settle() == "switch"
+        stream = moving.stream(asked)
+        first = next(stream)
+        moving.set_roster([], tmp_path)
+        answer = [first, *stream][-1].completion
+        assert moving.stats()["path"] == "swap"
+        assert moving.stats()["moves"] == 2
+    assert answer is not None
+    assert answer.completion_tokens == expected.completion_tokens == 300
+    prompt = engine.tokenize(engine.template.render(asked.messages))
+    written = [score.token for score in answer.tokens]
+    rows = log_softmax(engine.logits(prompt + written, adapter=adapters[0]))[len(prompt) - 1 : -1]
+    best = rows.copy()
+    best[:, list(engine._words.stop_tokens)] = -np.inf
+    best[:, engine._words.hidden_tokens] = -np.inf
+    for row, token in zip(best, written, strict=True):
+        assert float(row.max() - row[token]) < ONE
+
+
+def test_nothing_is_lost_and_nobody_else_answers_while_the_roster_changes(
+    engine, base, adapters, make_adapter, tmp_path
+):
+    """Requests run all the time; the roster changes four times under them."""
+    newcomer = make_adapter(50)
+    who = (None, *adapters, newcomer)
+    rosters = [adapters[:2], adapters, (*adapters, newcomer), (adapters[2], adapters[0])]
+    stop = threading.Event()
+    with Impatient(base, context_tokens=2048, slots=3, threads=1, path="auto") as moving:
+
+        def ask(number: int):
+            adapter = who[number % len(who)]
+            return adapter, moving.complete(_request(Ask(0, number % 2, 6, None), (adapter,)))
+
+        answers = []
+
+        def keep_asking(start: int) -> None:
+            number = start
+            while not stop.is_set():
+                answers.append((number, *ask(number)))
+                number += 4
+
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(keep_asking, start) for start in range(4)]
+            for roster in rosters:
+                moving.set_roster(roster, tmp_path)
+                for _ in range(30):
+                    time.sleep(0.05)
+                    if moving.stats()["path"] == "switch":
+                        break
+            stop.set()
+            for job in jobs:
+                job.result()
+        assert moving.settle() == "switch"
+        assert set(moving._scheduler.path._roster.tokens) == {
+            adapter_key(adapter) for adapter in rosters[-1]
+        }
+    for number, adapter, answer in answers[:: max(1, len(answers) // 40)]:
+        assert _worst(engine, Ask(0, number % 2, 6, None), answer, adapter) < ONE
+
+
+def test_adapter_outside_the_roster_is_answered_at_once_and_exactly(
+    engine, on_switch, adapters, make_adapter
+):
+    for stranger in (make_adapter(60), dataclasses.replace(adapters[0], scale=0.5)):
+        expected = engine.complete(_greedy("Where is my refund?", stranger))
+        found = on_switch.complete(_greedy("Where is my refund?", stranger))
+        assert found.logprob == pytest.approx(expected.logprob, abs=0.3)
+        assert on_switch.settle() == "switch"
+
+
+def test_reason_names_the_request_that_needed_the_bare_base(base, adapters, make_adapter, tmp_path):
+    with LlamaEngine(base, context_tokens=512, slots=1, threads=1, path="auto") as engine:
+        engine.set_roster(adapters[:2], tmp_path)
+        assert engine.settle() == "switch"
+        engine.complete(_greedy("Hello", adapters[2], 2))
+        assert engine.stats()["path"] == "swap"
+        assert "not in the roster file" in engine.stats()["path_reason"]
+
+
+def test_prompt_without_bos_is_exact(engine, on_switch, adapters):
+    ids = tuple(engine.tokenize("The card was sent a week ago and"))
+    assert ids[0] != 0
+    raw = CompletionRequest(
+        (), adapters[0], Sampling(max_tokens=4, logprobs=1), prompt=ids, echo=True
+    )
+    expected, found = engine.complete(raw), on_switch.complete(raw)
+    scores = [[s.logprob for s in each.prompt[1:]] for each in (expected, found)]
+    assert scores[1] == pytest.approx(scores[0], abs=0.4)
+    assert on_switch.settle() == "switch"
+    bare = dataclasses.replace(raw, adapter=None)
+    expected, found = engine.complete(bare), on_switch.complete(bare)
+    scores = [[s.logprob for s in each.prompt[1:]] for each in (expected, found)]
+    assert scores[1] == pytest.approx(scores[0], abs=0.4)
+    assert on_switch.stats()["path"] == "switch"  # the bare base needs no token
+
+
+def test_control_tokens_are_neither_taken_nor_written(on_switch, base, adapters):
+    spare = spare_tokens(read_gguf(base.gguf))
+    for token in (spare[0], spare[2], spare[-1]):
+        for ids in ((token, 70, 71), (0, 70, token)):
+            request = CompletionRequest((), adapters[0], Sampling(max_tokens=2), prompt=ids)
+            with pytest.raises(InvalidInput, match="reserves"):
+                on_switch.complete(request)
+            with pytest.raises(InvalidInput, match="reserves"):
+                on_switch.logits(ids)
+    text = f"{on_switch.detokenize([spare[1]])} hello"
+    ids = on_switch.tokenize(on_switch.template.render((Message("user", text),)))
+    assert not set(spare) & set(ids)
+    pushed = tuple((token, 100.0) for token in spare[:4])
+    wild = Sampling(
+        max_tokens=40, temperature=10.0, top_k=0, top_p=1.0, logit_bias=pushed, logprobs=5
+    )
+    answer = on_switch.complete(CompletionRequest((Message("user", text),), adapters[1], wild))
+    seen = {s.token for s in answer.tokens} | {
+        other.token for s in answer.tokens for other in s.alternatives if other.logprob > -1e9
+    }
+    assert not seen & set(spare)
+
+
+def _fresh(base, folder: Path, roster, path: str = "auto") -> tuple[str, str]:
+    with LlamaEngine(base, context_tokens=512, slots=1, threads=1, path=path) as engine:
+        engine.set_roster(roster, folder)
+        engine.settle()
+        engine.complete(_greedy("Hello", roster[0] if roster else None, 2))
+        return engine.stats()["path"], engine.stats()["path_reason"]
+
+
+def test_file_is_used_again_after_a_restart_and_made_anew_when_damaged(base, adapters, tmp_path):
+    assert _fresh(base, tmp_path, adapters)[0] == "switch"
+    file = next(tmp_path.glob("*.gguf"))
+    made = file.stat().st_mtime_ns
+    assert _fresh(base, tmp_path, adapters)[0] == "switch"
+    assert file.stat().st_mtime_ns == made
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 64
+    file.write_bytes(raw)
+    assert _fresh(base, tmp_path, adapters)[0] == "switch"
+    assert file.read_bytes() != raw
+    file.write_bytes(raw[:1000])
+    assert _fresh(base, tmp_path, adapters)[0] == "switch"
+
+
+def test_swap_stays_when_a_file_lies_about_its_adapters(base, adapters, tmp_path):
+    """A whole file whose numbers are another intern's: only what it answers gives it away."""
+    assert _fresh(base, tmp_path, adapters)[0] == "switch"
+    file = next(tmp_path.glob("*.gguf"))
+    swapped = [adapters[1], adapters[0], adapters[2]]
+    write_roster_gguf(base, swapped, file)
+    theirs = roster_sha256(base, swapped).encode()
+    ours = roster_sha256(base, adapters).encode()
+    file.write_bytes(file.read_bytes().replace(theirs, ours))
+    file.with_name(f"{file.name}.sha256").write_text(file_sha256(file))
+    path, reason = _fresh(base, tmp_path, adapters)
+    assert path == "swap"
+    assert f"adapter {adapters[0].sha256[:12]} answers otherwise" in reason
+    assert not file.exists()
+    assert _fresh(base, tmp_path, adapters)[0] == "switch"  # made anew
+
+
+@pytest.mark.parametrize(
+    ("path", "count", "found", "why"),
+    [
+        ("swap", 3, "swap", "engine.path is swap"),
+        ("auto", 1, "swap", "1 interns are in the roster, 2 are needed"),
+        ("switch", 1, "switch", "1 interns in one verified file"),
+        ("auto", 2, "switch", "2 interns in one verified file"),
+    ],
+)
+def test_setting_chooses_the_path(base, adapters, tmp_path, path, count, found, why):
+    with LlamaEngine(base, context_tokens=512, slots=1, threads=1, path=path) as engine:
+        engine.set_roster(adapters[:count], tmp_path)
+        assert engine.settle() == found
+        assert why in engine.stats()["path_reason"]
+
+
+def test_swap_stays_when_an_adapter_is_damaged_or_the_folder_cannot_be_written(
+    base, make_adapter, adapters, tmp_path
+):
+    broken = make_adapter(90)
+    broken.path.write_bytes(broken.path.read_bytes()[:-100])
+    path, reason = _fresh(base, tmp_path / "one", [adapters[0], broken])
+    assert path == "swap"
+    assert "packing failed" in reason
+    (tmp_path / "file").write_text("no folder")
+    path, reason = _fresh(base, tmp_path / "file", adapters)
+    assert path == "swap"
+    assert "packing failed" in reason
+
+
+def test_engine_closes_while_the_roster_is_packed(base, adapters, tmp_path):
+    for _ in range(3):
+        engine = LlamaEngine(base, context_tokens=512, slots=1, threads=1, path="auto")
+        engine.set_roster(adapters, tmp_path)
+        engine.close()
+        with pytest.raises(InternsError):
+            engine.complete(_greedy("Hello"))
+        engine.set_roster(adapters[:2], tmp_path)
+
+
+def test_path_is_refused_when_unknown(base):
+    with pytest.raises(InvalidInput, match=r"engine\.path"):
+        LlamaEngine(base, path="both")

@@ -332,8 +332,8 @@ class Context:
 
     def restore_sequence(self, sequence: int, state: bytes) -> bool:
         """Put saved keys and values into an empty sequence; False if there is no room."""
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
-        return bool(api.llama_state_seq_set_data(self.pointer, buffer, len(state), sequence))
+        data = ctypes.cast(state, ctypes.POINTER(ctypes.c_uint8))  # read where it lies, not copied
+        return bool(api.llama_state_seq_set_data(self.pointer, data, len(state), sequence))
 
     def clear(self) -> None:
         """Forget everything and start again at the first cell."""

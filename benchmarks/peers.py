@@ -1,17 +1,18 @@
-"""The engine against llama.cpp's own tools: `llama-server` with adapters, `llama-batched-bench`.
+r"""The engine against llama.cpp's own tools: `llama-server` with adapters, `llama-batched-bench`.
 
 Run: ``python benchmarks/peers.py FOLDER [--base large]``, where FOLDER holds the two programs, built
 from the source distribution of the llama-cpp-python that is installed::
 
     pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
     tar xf llama_cpp_python-0.3.36.tar.gz && cd llama_cpp_python-0.3.36/vendor/llama.cpp
-    cmake -B build -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF \\
+    cmake -B build -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF \
         -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_USE_PREBUILT_UI=OFF
     cmake --build build --target llama-server llama-batched-bench    # FOLDER is build/bin
 
-Eight interns are asked at once, one request each: `llama-server` by HTTP with an adapter per request,
-the engine by calls from as many threads. Both compute the same prompts, greedily, without stop
-tokens, take turns, and the best of several rounds counts. Prints Markdown tables.
+Eight requests are made at once, of eight interns, of one, and of the base: of `llama-server` by HTTP
+with an adapter per request, of the engine by calls from as many threads. Both compute the same
+prompts, greedily and without stop tokens; they take turns, and the best of several rounds counts.
+Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def asked_of_server(
             "samplers": ["temperature"],
             "ignore_eos": True,
             "cache_prompt": False,
-            "lora": [] if number is None else [{"id": number, "scale": 1.0}],
+            "lora": [{"id": i, "scale": float(i == number)} for i in range(AT_ONCE)],
         }
         return int(
             client.post("/completion", json=body).raise_for_status().json()["tokens_predicted"]

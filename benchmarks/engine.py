@@ -8,7 +8,6 @@ machine disturbs both alike. Adapters are random and made on the spot; only spee
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import threading
 import time
@@ -18,23 +17,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
+from made import make_adapter
 from peer import llama
-from safetensors.numpy import save_file
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
 from interns.bases import starter
 from interns.completion import CompletionRequest, Message, Sampling
-from interns.gguf.adapter_file import write_adapter_gguf
-from interns.gguf.base_file import hf_config
-from interns.gguf.families import MODULES
-from interns.gguf.reader import read_gguf
 from interns.runtime.llama_cpp.engine import LlamaEngine
 
 TEXT = "My order of three lamps has not arrived and nobody answers the phone. "
-RANK = 16
 
 
 @dataclass(frozen=True)
@@ -60,28 +53,6 @@ def main() -> None:
             interleave(engine, adapters, options)
             score(engine, adapters[0], options)
         memory(base, adapters)
-
-
-def make_adapter(base: BaseModelRef, folder: Path, seed: int) -> Adapter:
-    """A random rank-16 LoRA on all linear layers."""
-    folder.mkdir()
-    config = hf_config(read_gguf(base.gguf))
-    width, wide = config["hidden_size"], config["intermediate_size"]
-    shapes = dict.fromkeys(MODULES, (width, width))
-    shapes |= {"mlp.gate_proj": (wide, width), "mlp.up_proj": (wide, width)}
-    shapes |= {"mlp.down_proj": (width, wide)}
-    chance = np.random.default_rng(seed)
-    tensors = {}
-    for layer in range(config["num_hidden_layers"]):
-        for module, (rows, columns) in shapes.items():
-            key = f"base_model.model.model.layers.{layer}.{module}"
-            a, b = chance.normal(0, 0.05, (RANK, columns)), chance.normal(0, 0.01, (rows, RANK))
-            tensors[f"{key}.lora_A.weight"] = a.astype(np.float32)
-            tensors[f"{key}.lora_B.weight"] = b.astype(np.float32)
-    save_file(tensors, folder / "adapter_model.safetensors")
-    settings = {"peft_type": "LORA", "r": RANK, "lora_alpha": 32, "use_rslora": True}
-    (folder / "adapter_config.json").write_text(json.dumps(settings))
-    return write_adapter_gguf(folder, base, folder / "adapter.gguf", metadata={})
 
 
 def request(text: str, tokens: int, adapter: Adapter | None = None) -> CompletionRequest:

@@ -107,6 +107,7 @@ class Model:
     def __init__(self, path: Path, gpu_layers: int = 0, *, words_only: bool = False) -> None:
         self._lock = threading.Lock()
         self.gpu_layers = gpu_layers
+        self._pieces: dict[tuple[int, bool], bytes] = {}
         params = api.llama_model_default_params()
         params.vocab_only = words_only
         params.n_gpu_layers = gpu_layers
@@ -160,6 +161,12 @@ class Model:
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """Bytes of one token; empty for control tokens unless `special`."""
+        known = self._pieces.get((token, special))
+        if known is None:
+            known = self._pieces[token, special] = self._read_piece(token, special)
+        return known
+
+    def _read_piece(self, token: int, special: bool) -> bytes:
         size = 64
         while True:
             buffer = ctypes.create_string_buffer(size)
@@ -219,9 +226,9 @@ class ContextSize:
     batch_threads: int
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: that would triple the time to make one, and many are made
 class Row:
-    """One token of a batch.
+    """One token of a batch; not changed once made.
 
     Attributes:
         token: Its id.
@@ -343,8 +350,8 @@ class Context:
 
     def restore_sequence(self, sequence: int, state: bytes) -> bool:
         """Put saved keys and values into an empty sequence; False if there is no room."""
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
-        return bool(api.llama_state_seq_set_data(self.pointer, buffer, len(state), sequence))
+        data = ctypes.cast(state, ctypes.POINTER(ctypes.c_uint8))  # read where it lies, not copied
+        return bool(api.llama_state_seq_set_data(self.pointer, data, len(state), sequence))
 
     def clear(self) -> None:
         """Forget everything and start again at the first cell."""
@@ -384,12 +391,15 @@ class _Batch:
 
     def fill(self, rows: Sequence[Row]) -> int:
         """Write the rows; returns how many outputs are wanted."""
-        count = len(rows)
-        self._tokens[:count] = [row.token for row in rows]
-        self._positions[:count] = [row.position for row in rows]
-        self._counts[:count] = [len(row.sequences) for row in rows]
-        self._wanted[:count] = [row.output for row in rows]
+        tokens, positions, counts = self._tokens, self._positions, self._counts
+        members, wanted, outputs = self._members, self._wanted, 0
         for i, row in enumerate(rows):
-            self._members[i, : len(row.sequences)] = row.sequences
-        self.struct.n_tokens = count
-        return int(self._wanted[:count].sum())
+            tokens[i], positions[i], wanted[i] = row.token, row.position, row.output
+            counts[i] = len(row.sequences)
+            if counts[i] == 1:
+                members[i, 0] = row.sequences[0]
+            else:
+                members[i, : counts[i]] = row.sequences
+            outputs += row.output
+        self.struct.n_tokens = len(rows)
+        return outputs

@@ -40,7 +40,11 @@ def log_sum_exp(rows: Logits) -> Floats:
 
 def logprob_at(logits: Logits, tokens: Sequence[int]) -> list[float]:
     """Natural log-probabilities of some tokens; `logits` is (vocabulary,)."""
-    total = float(log_sum_exp(logits[None])[0])
+    # As `log_sum_exp`, to the last bit; done for every token that is written, so without its frame.
+    top = np.maximum.reduce(logits)
+    room = np.subtract(logits, top)
+    np.exp(room, out=room)
+    total = float(np.log(np.add.reduce(room)) + top)
     return [float(logits[token]) - total for token in tokens]
 
 

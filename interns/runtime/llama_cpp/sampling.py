@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -73,8 +73,7 @@ def check_sampling(sampling: Sampling, vocabulary: int, *, least_tokens: int = 1
             raise InvalidInput(f"Bad sampling value: {rule}.", "Correct the value.")
 
 
-@dataclass(frozen=True)
-class Pick:
+class Pick(NamedTuple):
     """A token that was picked.
 
     Attributes:
@@ -121,10 +120,10 @@ class Sampler:
         allowed[self._hidden] = -np.inf
         if self._mask is not None:
             allowed = self._mask.apply(allowed)
-        if not np.isfinite(allowed.max()):
-            raise InvalidInput("No token fits the constraint.", "Check the grammar.")
         scores = self._penalized(allowed)
         token = int(scores.argmax())
+        if not math.isfinite(allowed[token]):
+            raise InvalidInput("No token fits the constraint.", "Check the grammar.")
         if self._sampling.temperature > 0:
             token = self._draw(scores)
         if self._mask is not None:

@@ -30,6 +30,9 @@ class TextWriter:
 
     def write(self, data: bytes) -> str:
         """Take the bytes of a token; returns the text that is now certain."""
+        if not self._stops:  # nothing is ever held back
+            self._parts.append(text := self._decoder.decode(data))
+            return text
         self._held += self._decoder.decode(data)
         ends = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if ends:

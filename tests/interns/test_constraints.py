@@ -76,7 +76,7 @@ def test_json_is_written_as_trained_when_held_to_a_schema(engine):
 
 
 def _accepts(engine, gbnf: str, text: str) -> bool:
-    mask = GrammarMask(engine._model, gbnf)
+    mask = GrammarMask(engine._words, gbnf)
     try:
         for token in [*engine.tokenize(text, special=False), 2]:
             allowed = mask.apply(np.zeros(6144, np.float32))

@@ -119,13 +119,14 @@ def test_no_keys_of_another_adapter_are_reused_when_interns_alternate(base, adap
     assert min(different) > 1.0
 
 
-def test_a_warm_prefix_changes_nothing_when_the_adapter_is_the_same(engine, adapters):
+def test_a_warm_prefix_changes_nothing_when_the_adapter_is_the_same(engine, adapters, make_adapter):
     request = _request("Please tell me where my card is, it was sent a week ago.", adapters[1])
     first = engine.complete(request)
     second = engine.complete(request)
     assert second.cached_tokens == second.prompt_tokens - 2
     assert (second.text, second.logprob) == (first.text, first.logprob)
-    assert engine.complete(dataclasses.replace(request, adapter=adapters[2])).cached_tokens == 0
+    newcomer = dataclasses.replace(request, adapter=make_adapter(55))
+    assert engine.complete(newcomer).cached_tokens == 0
 
 
 def test_no_keys_of_another_adapter_are_reused_when_all_are_asked_at_once(base, adapters):

@@ -114,6 +114,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bases", nargs="*", default=["starter", "large"])
+    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 8], help="1 to 8")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--threads", type=int, default=0, help="0: as the engine chooses")
@@ -132,7 +133,7 @@ def compare(base: BaseModelRef, options: argparse.Namespace) -> None:
         threads = (size.threads, size.batch_threads)
         bare = BareLoop(base, size.cells, 8, threads)
         chance = np.random.default_rng(0)
-        for count in (1, 8):
+        for count in options.at_once:
             rounds = []
             for _ in range(options.rounds + 1):
                 prompts = endless(bare, engine, chance, count, options.tokens)

@@ -36,6 +36,7 @@ finally:
 _MAX_THREADS = 4
 _SMALL = 100_000_000
 _messages: deque[str] = deque(maxlen=20)
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
 
 
 def _remember(level: int, text: bytes, _data: Any) -> None:
@@ -196,6 +197,8 @@ class Model:
     def free_adapter(self, pointer: Any) -> None:
         """Free an adapter that no context uses any more."""
         api.llama_adapter_lora_free(pointer)
+        if _trim is not None:
+            _trim(0)  # the C library would keep its megabytes for later
 
     def close(self) -> None:
         """Free the model and its adapters; all contexts must be closed."""

@@ -45,7 +45,7 @@ proof: setup ## BANKING77, all 77 intents (INTERNS_DATASETS names the folder of 
 	@$(BIN)/python benchmarks/proof_banking77.py
 
 bench: setup ## measure and print the tables of docs/benchmarks.md
-	@for each in client_start daemon engine overhead many_interns; do $(BIN)/python benchmarks/$$each.py || exit 1; done
+	@for each in client_start daemon engine overhead many_interns switch; do $(BIN)/python benchmarks/$$each.py || exit 1; done
 
 lock: ## write constraints.txt from .venv
 	@{ echo '# Every version that Interns is tested with. Made with `make lock`.'; \

@@ -41,7 +41,7 @@ def large() -> BaseModelRef:
 
     Made once, in about ten seconds, and kept outside the working tree.
     """
-    path = CACHE / f"large-{LAYERS}x{WIDTH}.gguf"
+    path = CACHE / f"large-{LAYERS}x{WIDTH}-{starter().sha256[:8]}.gguf"  # has its tokenizer
     if not path.is_file():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:

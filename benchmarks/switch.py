@@ -10,8 +10,6 @@ one only the former mean anything. Adapters are random; only speed is measured.
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,17 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from engine import TEXT, make_adapter
+from engine import TEXT
+from made import made_base, make_adapter
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.bases import starter
 from interns.completion import CompletionRequest, Message, Sampling
-from interns.gguf.adapter_file import file_sha256
-from interns.gguf.base_file import write_base_gguf
 from interns.gguf.reader import read_gguf
-from interns.gguf.weights import write_safetensors
 from interns.runtime.llama_cpp.engine import LlamaEngine
 
 INTERNS = 8
@@ -44,26 +38,6 @@ class Speed(NamedTuple):
     cpu: float
 
 
-LARGE = {
-    "model_type": "llama",
-    "vocab_size": 32768,
-    "hidden_size": 896,
-    "intermediate_size": 2432,
-    "num_hidden_layers": 16,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 14,
-    "head_dim": 64,
-    "max_position_embeddings": 2048,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "tie_word_embeddings": True,
-    "hidden_act": "silu",
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-    "pad_token_id": 3,
-}
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,45 +47,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        base = large(Path(folder) / "large") if options.large else starter()
+        base = made_base("large" if options.large else "starter")
         adapters = [make_adapter(base, Path(folder) / f"{i}", seed=i) for i in range(INTERNS)]
         measure(base, adapters, Path(folder) / "rosters", options)
-
-
-def large(folder: Path) -> BaseModelRef:
-    """Write a random Llama with the starter's tokenizer, stored as Q8_0."""
-    source = folder / "hf"
-    source.mkdir(parents=True)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(starter().tokenizer / name, source / name)
-    (source / "config.json").write_text(json.dumps(LARGE))
-    width, wide = int(str(LARGE["hidden_size"])), int(str(LARGE["intermediate_size"]))
-    shapes: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (int(str(LARGE["vocab_size"])), width),
-        "model.norm.weight": (width,),
-    }
-    for layer in range(int(str(LARGE["num_hidden_layers"]))):
-        stem = f"model.layers.{layer}"
-        shapes |= {f"{stem}.self_attn.{part}_proj.weight": (width, width) for part in "qkvo"}
-        shapes |= {f"{stem}.mlp.{part}_proj.weight": (wide, width) for part in ("gate", "up")}
-        shapes[f"{stem}.mlp.down_proj.weight"] = (width, wide)
-        shapes |= {
-            f"{stem}.{part}_layernorm.weight": (width,) for part in ("input", "post_attention")
-        }
-    chance = np.random.default_rng(0)
-
-    def drawn(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        if len(shape) == 1:
-            return np.ones(shape, dtype=np.float32)
-        return chance.standard_normal(shape, dtype=np.float32) * np.float32(shape[1] ** -0.5)
-
-    weights = {name: (shape, partial(drawn, shape)) for name, shape in shapes.items()}
-    write_safetensors(source / "model.safetensors", weights)
-    template = read_gguf(starter().gguf).text("tokenizer.chat_template")
-    write_base_gguf(source, folder / "large.gguf", "Q8_0", template=template)
-    return BaseModelRef(
-        "large", folder / "large.gguf", file_sha256(folder / "large.gguf"), starter().tokenizer
-    )
 
 
 def measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
 from interns.bases import current_base
 from interns.charter import Charter
-from interns.errors import Incompatible, InvalidInput, NotFound
+from interns.errors import Incompatible, InternsError, InvalidInput, NotFound
 from interns.intern import Intern
 from interns.paths import Paths
 from interns.registry import InternRegistry
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from retrieval.embedder import Embedder
     from retrieval.hit import Hit
     from retrieval.index import KnowledgeIndex
+
+log = logging.getLogger(__name__)
 
 
 class Desk:
@@ -111,6 +114,7 @@ class Desk:
             runtime.close()
             raise
         self._base = base
+        self.roster_changed()  # it may have changed while the base was loaded
         if before is not None:
             before.close()
 
@@ -247,7 +251,11 @@ class Desk:
             self._introduce(runtime, self.base)
 
     def _introduce(self, runtime: Runtime, base: BaseModelRef) -> None:
-        adapters = [intern.version.adapter for intern in self.registry.list()]
+        try:
+            adapters = [intern.version.adapter for intern in self.registry.list()]
+        except InternsError as error:  # a damaged version: everyone else is answered all the same
+            log.warning("the model is not told who is in office: %s", error)
+            return
         ours = [adapter for adapter in adapters if adapter.base_sha256 == base.sha256]
         runtime.set_roster(ours, self.paths.rosters)
 
@@ -279,7 +287,11 @@ class Desk:
             ),
             path=chosen.path,
         )
-        self._introduce(runtime, base)
+        try:
+            self._introduce(runtime, base)
+        except BaseException:
+            runtime.close()
+            raise
         return runtime
 
     def _load_embedder(self) -> Embedder:

@@ -188,7 +188,7 @@ def read_roster(path: Path, base: BaseModelRef, adapters: Sequence[Adapter]) -> 
     if file.text("general.architecture") != ARCH or file.text(f"{_KEY}sha256") != made_from:
         raise Incompatible(f"{path.name} was made for another roster.", "Make it anew.")
     seal = _seal(path)
-    if not seal.exists() or seal.read_text().strip() != file_sha256(path):
+    if not seal.exists() or seal.read_bytes().strip() != file_sha256(path).encode():
         raise BrokenFile(f"{path.name} was changed after it was made.", "Make it anew.")
     tokens = file.metadata[f"{ARCH}.adapters.token_ids_activate"]
     keys = [(adapter.sha256, adapter.scale) for adapter in adapters]

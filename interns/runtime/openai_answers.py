@@ -174,7 +174,7 @@ def read_event(line: str) -> Json | None:
     if field_name != "data" or not colon or value in ("", "[DONE]"):
         return None
     event: Json = json.loads(value)
-    if "error" in event or event.get("object") == "error":
+    if event.get("error") or event.get("object") == "error":
         raise told_error(0, event)
     return event
 

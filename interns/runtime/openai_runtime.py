@@ -276,7 +276,8 @@ class OpenAIRuntime:
                     if event is None:
                         yield answer.end()
                         return
-                    delta = answer.take(event)
+                    with self._told():
+                        delta = answer.take(event)
                     if delta.text or delta.tokens:
                         yield delta
         finally:
@@ -356,7 +357,7 @@ class OpenAIRuntime:
                 f"The endpoint {self._http.base_url} does not answer: {error}.",
                 "Check engine.url and that the server runs.",
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise Incompatible(
                 f"The endpoint {self._http.base_url} answers in another dialect: {error!r}.",
                 "Check engine.url.",

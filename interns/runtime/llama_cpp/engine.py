@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import threading
 import time
@@ -136,52 +137,58 @@ class LlamaEngine:
             raise BrokenFile(f"The base {base.name} was changed on disk.", "Fetch or make it anew.")
         self.base = base
         layers = gpu_layer_count(gpu_layers)
-        model = Model(base.gguf, layers)
-        why = _unpackable(file) if path in _LEAST else "engine.path is swap"
-        # A change of path frees the model; what grammars and callers use of it must stay.
-        self._words = model if why else Model(base.gguf, words_only=True)
-        self._reserved = frozenset() if why else frozenset(spare_tokens(file))
-        self._fixed = why
-        self.template = ChatTemplate(
-            file.text("tokenizer.chat_template"),
-            self._special(self._words.bos),
-            self._special(self._words.eos),
-        )
-        small = model.vocab_size <= _SMALL_VOCABULARY
-        write, read = default_threads(model.parameters)
-        size = ContextSize(
-            cells=-(-context_tokens // 256) * 256,
-            sequences=slots + 1 + _LABELS,
-            batch=_BATCH,
-            outputs=_BATCH if small else _LARGE_VOCABULARY_OUTPUTS,
-            threads=threads or write,
-            batch_threads=threads or read,
-        )
-        self._limit = min(size.cells, model.trained_context)
-        self._size = size
-        self._verified: set[str] = set()
-        again = partial(_swap_path, base.gguf, layers, size, budget.adapters_mib)
-        first = SwapPath(model, size, _ADAPTERS, budget.adapters_mib * _MIB)
-        first.open()
-        self._scheduler = Scheduler(
-            first,
-            again,
-            slots=slots,
-            prefixes=self._prefixes(first.context.facts, budget),
-            waiting=queue,
-        )
-        self._packing = None
-        if not why:
-            self._packing = Packing(
-                base,
-                file,
-                self._scheduler,
-                size=size,
-                gpu_layers=layers,
-                prompts=[self._tokens([Message("user", text)]) for text in _PROMPTS],
-                least=_LEAST[path],
-                calm_s=self.calm_s,
+        with contextlib.ExitStack() as opened:  # what is open when a later step fails
+            model = Model(base.gguf, layers)
+            opened.callback(model.close)
+            why = _unpackable(file) if path in _LEAST else "engine.path is swap"
+            # A change of path frees the model; what grammars and callers use of it must stay.
+            self._words = model if why else Model(base.gguf, words_only=True)
+            opened.callback(self._words.close)
+            self._reserved = frozenset() if why else frozenset(spare_tokens(file))
+            self._fixed = why
+            self.template = ChatTemplate(
+                file.text("tokenizer.chat_template"),
+                self._special(self._words.bos),
+                self._special(self._words.eos),
             )
+            small = model.vocab_size <= _SMALL_VOCABULARY
+            write, read = default_threads(model.parameters)
+            size = ContextSize(
+                cells=-(-context_tokens // 256) * 256,
+                sequences=slots + 1 + _LABELS,
+                batch=_BATCH,
+                outputs=_BATCH if small else _LARGE_VOCABULARY_OUTPUTS,
+                threads=threads or write,
+                batch_threads=threads or read,
+            )
+            self._limit = min(size.cells, model.trained_context)
+            self._size = size
+            self._verified: set[str] = set()
+            again = partial(_swap_path, base.gguf, layers, size, budget.adapters_mib)
+            first = SwapPath(model, size, _ADAPTERS, budget.adapters_mib * _MIB)
+            opened.callback(first.close)
+            first.open()
+            self._scheduler = Scheduler(
+                first,
+                again,
+                slots=slots,
+                prefixes=self._prefixes(first.context.facts, budget),
+                waiting=queue,
+            )
+            opened.callback(self._scheduler.close)
+            self._packing = None
+            if not why:
+                self._packing = Packing(
+                    base,
+                    file,
+                    self._scheduler,
+                    size=size,
+                    gpu_layers=layers,
+                    prompts=[self._tokens([Message("user", text)]) for text in _PROMPTS],
+                    least=_LEAST[path],
+                    calm_s=self.calm_s,
+                )
+            opened.pop_all()
         self._finalizer = weakref.finalize(
             self, _close, self._scheduler, self._packing, self._words
         )

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -94,7 +95,8 @@ class Packing:
         self._wanted = _Wanted((), Path())
         self._when: Literal["never", "now", "calm"] = "never"
         self._disturbed_at = 0.0
-        self._closed = self._working = False
+        self._closed = self._working = self._packable = False
+        self._left: Future[str] = Future()
         self._thread: threading.Thread | None = None
         self.reason = "no roster was set"
         scheduler.fell_back = self.fell_back
@@ -106,7 +108,8 @@ class Packing:
             if self._closed or self._wanted.same(distinct, folder):
                 return
             self._wanted, self._when = _Wanted(distinct, folder), "never"
-            self._scheduler.move(None)
+            self._packable = False
+            self._left = self._scheduler.move(None)
             if len(distinct) < self._least:
                 self._tell(f"{len(distinct)} interns are in the roster, {self._least} are needed")
                 return
@@ -116,7 +119,7 @@ class Packing:
                 self._tell(error.message)
                 return
             self._tell("the roster changed; its file is being made and verified")
-            self._when = "now"
+            self._packable, self._when = True, "now"
             self._changed.notify_all()
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -136,9 +139,10 @@ class Packing:
     def fell_back(self, why: str) -> None:
         """The engine left the packed roster because of a request."""
         with self._changed:
-            self._tell(why)
-            self._disturbed_at, self._when = time.monotonic(), "calm"
-            self._changed.notify_all()
+            if self._packable:
+                self._tell(why)
+                self._disturbed_at, self._when = time.monotonic(), "calm"
+                self._changed.notify_all()
 
     def settle(self) -> None:
         """Wait until nothing is being made, verified or waited for."""
@@ -189,9 +193,12 @@ class Packing:
         return 0.0 if self._when == "now" else None
 
     def _pack(self, wanted: _Wanted) -> None:
+        self._left.result()  # the old roster must not be what the new one is compared with
         for adapter in wanted.adapters:
             verify_adapter(adapter, self._base)
         roster = self._made(wanted)
+        if self._closed:
+            return
         model = Model(roster.path, self._gpu_layers)
         try:
             worst = check_agreement(

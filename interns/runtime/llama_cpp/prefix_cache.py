@@ -75,6 +75,10 @@ class PrefixCache:
 
     def keep(self, kept: Kept) -> None:
         """Add a sequence; what it makes superfluous and what no longer fits is given up."""
+        if len(kept.state) > self._most:  # or it would push out everything else
+            if self._folder:
+                self._folder.offer(kept)
+            return
         gone_on = kept.head
         for row in self._index.starts(kept.key, kept.tokens):
             old = self._kept[kept.key, row]
@@ -94,6 +98,8 @@ class PrefixCache:
     # Inside -------------------------------------------------------------------------------------
 
     def _add(self, kept: Kept) -> None:
+        if len(kept.state) > self._most:
+            return
         if kept.name not in self._kept:
             self._index.add(*kept.name)
         self._kept.pop(kept.name, None)

@@ -122,7 +122,8 @@ class Scheduler:
                 answer everything.
 
         Returns:
-            Empty when it was done, else why not; a path that was not taken is closed.
+            Empty when it was done, else which request stood against it; a path that was not taken is
+            closed. Fails with what kept the path from being opened.
         """
         move = _Move(path)
         with self._lock:
@@ -267,7 +268,7 @@ class Scheduler:
             if item is None:
                 return
             if isinstance(item, _Move):
-                item.done.set_result(self._try_move(item))
+                self._do(item)
                 continue
             self._rotation.add(item)
             idle = False
@@ -288,22 +289,28 @@ class Scheduler:
             return
         self.fell_back(why)
 
-    def _try_move(self, move: _Move) -> str:
-        jobs = [job for lane in self._rotation for job in (*lane.begun, *lane.waiting)]
-        path = move.path
+    def _do(self, move: _Move) -> None:
+        """Move, and tell who waits for it how that went, whatever happens."""
         try:
-            if path is None:
-                if self.path.name != "swap":
-                    self._go_to(self._everything())
-                return ""
-            why = next(filter(None, map(path.obstacle, jobs)), "")
-            if why:
-                path.close()
-                return why
-            self._go_to(path)
+            move.done.set_result(self._try_move(move.path))
         except InternsError as error:
-            return error.message
-        return ""
+            move.done.set_exception(error)
+        except BaseException as error:
+            move.done.set_exception(error)
+            raise
+
+    def _try_move(self, path: Path | None) -> str:
+        if path is None:
+            if self.path.name != "swap":
+                self._go_to(self._everything())
+            return ""
+        jobs = [job for lane in self._rotation for job in (*lane.begun, *lane.waiting)]
+        why = next(filter(None, map(path.obstacle, jobs)), "")
+        if why:
+            path.close()
+        else:
+            self._go_to(path)
+        return why
 
     def _go_to(self, path: Path) -> None:
         """Leave the present path. Its context goes first, so that there are never two caches."""
@@ -366,8 +373,9 @@ class Scheduler:
                     return
             try:
                 self._begin(lane, job)
-            except InternsError as error:
-                self._fail(lane, job, error)
+            except Exception as error:  # noqa: BLE001 - one request's failure is not the engine's
+                told = error if isinstance(error, InternsError) else _unforeseen(error)
+                self._fail(lane, job, told)
 
     def _fits(self, job: Job) -> bool:
         begun = [other for lane in self._rotation for other in lane.begun]

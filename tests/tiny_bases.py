@@ -10,7 +10,7 @@ from typing import Any
 from interns.bases import starter
 from interns.gguf.sentencepiece_model import merges_of_scores
 
-BYTE_ROWS = 6144  # the starter's tokenizer
+BYTE_ROWS = 8192  # the starter's tokenizer
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"

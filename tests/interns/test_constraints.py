@@ -79,7 +79,7 @@ def _accepts(engine, gbnf: str, text: str) -> bool:
     mask = GrammarMask(engine._words, gbnf)
     try:
         for token in [*engine.tokenize(text, special=False), 2]:
-            allowed = mask.apply(np.zeros(6144, np.float32))
+            allowed = mask.apply(np.zeros(8192, np.float32))
             if not math.isfinite(allowed[token]):
                 return False
             mask.accept(token)

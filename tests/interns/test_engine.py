@@ -277,7 +277,7 @@ def test_request_is_refused_when_there_is_no_message(engine):
         engine.complete(CompletionRequest(()))
 
 
-@pytest.mark.parametrize("ids", [[], [-1], [6144]])
+@pytest.mark.parametrize("ids", [[], [-1], [8192]])
 def test_logits_are_refused_when_ids_do_not_exist(engine, ids):
     with pytest.raises(InvalidInput):
         engine.logits(ids)

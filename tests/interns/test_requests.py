@@ -135,7 +135,7 @@ def test_engine_says_busy_and_when_to_come_back_when_its_queue_is_full(base):
         {"min_p": float("nan")},
         {"seed": 2**64},
         {"stop": ("x",) * 1000},
-        {"logit_bias": ((6144, 1.0),)},
+        {"logit_bias": ((8192, 1.0),)},
         {"logit_bias": ((-1, 1.0),)},
         {"logit_bias": ((5, 101.0),)},
         {"logit_bias": ((5, float("nan")),)},
@@ -172,7 +172,7 @@ def test_half_characters_and_null_bytes_are_answered_and_the_engine_lives(engine
 
 def test_prompts_that_make_no_sense_are_refused(engine):
     with pytest.raises(InvalidInput, match="outside"):
-        engine.complete(CompletionRequest((), prompt=(5, 6144)))
+        engine.complete(CompletionRequest((), prompt=(5, 8192)))
     with pytest.raises(InvalidInput, match="streamed"):
         engine.stream(CompletionRequest((), prompt=(5,), echo=True))
     with pytest.raises(InvalidInput, match="max_tokens"):

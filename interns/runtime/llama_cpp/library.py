@@ -335,7 +335,8 @@ class Context:
 
     def restore_sequence(self, sequence: int, state: bytes) -> bool:
         """Put saved keys and values into an empty sequence; False if there is no room."""
-        data = ctypes.cast(state, ctypes.POINTER(ctypes.c_uint8))  # read where it lies, not copied
+        # Read where it lies, not copied.
+        data = ctypes.cast(ctypes.c_char_p(state), ctypes.POINTER(ctypes.c_uint8))
         return bool(api.llama_state_seq_set_data(self.pointer, data, len(state), sequence))
 
     def clear(self) -> None:

@@ -85,7 +85,7 @@ def test_llama_cpp_agrees_with_peft_when_adapter_is_exported(
     expected, untuned = log_softmax(tuned), log_softmax(plain)
     kl = (np.exp(expected) * (expected - ours)).sum(-1)
     assert kl.mean() < 5e-3
-    assert (np.exp(expected) * (expected - untuned)).sum(-1).mean() > 20 * kl.mean()
+    assert (np.exp(expected) * (expected - untuned)).sum(-1).mean() > 10 * kl.mean()
 
 
 def test_records_come_back_when_metadata_is_read(make_peft, base, tmp_path):

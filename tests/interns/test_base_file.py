@@ -102,7 +102,7 @@ def test_weights_survive_when_written_as_f32_and_read_again(folder, tmp_path, ba
 
 
 def test_quantizing_again_changes_nothing_when_already_q8(folder, tmp_path, base):
-    write_base_gguf(folder, tmp_path / "again.gguf", "Q8_0", name="starter")
+    write_base_gguf(folder, tmp_path / "again.gguf", "Q8_0", name="starter-cpu")
     first, second = read_gguf(base.gguf), read_gguf(tmp_path / "again.gguf")
     assert first.metadata == second.metadata
     for name in first.tensors:

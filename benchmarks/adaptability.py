@@ -21,6 +21,7 @@ import random
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ Sets = Callable[[Path], tuple[list[Row], list[Row]]]  # rows to learn from and t
 
 SEED = 11
 QUICK_ROWS, QUICK_EXAM = 600, 120
+LEAST_OF_A_LABEL = 3  # rows; of fewer none may be left after validation rows and duplicates
 NAME = "examined"  # of a given base inside the data directory
 
 
@@ -96,8 +98,8 @@ def work(name: str, data: Path, out: Path, *, base: str, quick: bool) -> None:
         if quick:
             train = few(train, QUICK_ROWS)
             if task.skill == "classify":  # a label of which no row was drawn cannot be learned
-                seen = {row["answer"] for row in train}
-                exam = [row for row in exam if row["answer"] in seen]
+                drawn = Counter(row["answer"] for row in train)
+                exam = [row for row in exam if drawn[row["answer"]] > LEAST_OF_A_LABEL]
             exam = few(exam, QUICK_EXAM)
         folder.mkdir(parents=True, exist_ok=True)
         schema = folder / "schema.json"

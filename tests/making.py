@@ -18,7 +18,7 @@ from interns.intern import Profile
 from interns.manifest import seal_folder, write_manifest
 from interns.skill import Skill
 
-HIDDEN, FEED, LAYERS, RANK = 256, 768, 8, 4
+HIDDEN, FEED, LAYERS, RANK = 256, 704, 10, 4  # of the starter
 SHAPES = {
     "self_attn.q_proj": (HIDDEN, HIDDEN),
     "self_attn.k_proj": (HIDDEN, HIDDEN),

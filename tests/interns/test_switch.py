@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.completion import Choices, CompletionRequest, Message, Sampling
+from interns.completion import Choices, Completion, CompletionRequest, Message, Sampling
 from interns.errors import InternsError, InvalidInput
 from interns.gguf.adapter_file import file_sha256, write_adapter_gguf
 from interns.gguf.reader import read_gguf
@@ -55,8 +55,19 @@ def tiny_office(folder: Path) -> tuple[BaseModelRef, list[Adapter]]:
 
 def _greedy(text: str, adapter: Adapter | None = None, tokens: int = 16) -> CompletionRequest:
     return CompletionRequest(
-        (Message("user", text),), adapter, Sampling(max_tokens=tokens, logprobs=1)
+        (Message("user", text),), adapter, Sampling(max_tokens=tokens, logprobs=2)
     )
+
+
+def _decided(answer: Completion) -> list[int]:
+    """Its tokens up to the first that another was within 0.01 nats of."""
+    tokens = []
+    for score in answer.tokens:
+        best, second = (other.logprob for other in score.alternatives[:2])
+        if best - second < 0.01:
+            break
+        tokens.append(score.token)
+    return tokens
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +132,10 @@ def test_mixed_batch_writes_the_same_tokens_on_a_base_in_floats(tmp_path):
             together = list(pool.map(engine.complete, questions))
         assert engine.stats()["path"] == "switch"
     for expected, found in zip(by_turns, together, strict=True):
-        assert [s.token for s in found.tokens] == [s.token for s in expected.tokens]
-        assert found.logprob == pytest.approx(expected.logprob, abs=0.05)
+        decided = _decided(expected)
+        assert [s.token for s in found.tokens[: len(decided)]] == decided
+    whole = [answer for answer in by_turns if len(_decided(answer)) == 24]
+    assert len(whole) > len(by_turns) // 2
     assert len({answer.text for answer in by_turns}) > len(adapters)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 from typing import Any
 
@@ -20,6 +21,9 @@ _NEGLIGIBLE = 1e-5
 class GrammarMask:
     """Holds one answer to a grammar. Make it anew for each answer; used by one thread at a time.
 
+    llama.cpp counts what begins like a character as one, whatever follows; here only the bytes that
+    complete it may follow, so that an answer is as long as the grammar means, and is text.
+
     Args:
         model: Whose tokens.
         gbnf: Grammar text with a rule ``root``.
@@ -30,6 +34,10 @@ class GrammarMask:
 
     def __init__(self, model: Model, gbnf: str) -> None:
         self._stop_tokens = model.stop_tokens
+        self._fragments = model.fragments
+        self._parts = np.fromiter(self._fragments, dtype=np.int32)
+        self._piece = model.piece
+        self._begun = b""
         with model.words() as vocab:
             self._sampler: Any = api.llama_sampler_init_grammar(
                 vocab, gbnf.encode("utf-8", "replace"), b"root"
@@ -63,11 +71,19 @@ class GrammarMask:
         api.llama_sampler_apply(self._sampler, ctypes.byref(array))
         allowed = np.full_like(logits, -np.inf)
         allowed[entries["id"]] = entries["logit"]
+        left = entries["id"][np.isfinite(entries["logit"])]
+        parts = np.isin(left, self._parts)
+        if self._begun:
+            allowed[left[~parts]] = -np.inf
+        for token in left[parts].tolist():
+            if _rest(self._begun + self._fragments[token]) is None:
+                allowed[token] = -np.inf
         return allowed
 
     def accept(self, token: int) -> None:
         """Move on by one allowed token."""
         if token not in self._stop_tokens:
+            self._begun = _rest(self._begun + self._piece(token)) or b""
             api.llama_sampler_accept(self._sampler, token)
 
     def close(self) -> None:
@@ -75,3 +91,13 @@ class GrammarMask:
         if self._sampler:
             api.llama_sampler_free(self._sampler)
             self._sampler = None
+
+
+def _rest(data: bytes) -> bytes | None:
+    """The bytes of a character that `data` ends within; None if it can never become UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(data)
+    except UnicodeDecodeError:
+        return None
+    return decoder.getstate()[0]

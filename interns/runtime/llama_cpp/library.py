@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,12 @@ class Model:
         if known is None:
             known = self._pieces[token, special] = self._read_piece(token, special)
         return known
+
+    @cached_property
+    def fragments(self) -> dict[int, bytes]:
+        """Tokens that hold a part of a character: their bytes alone are no UTF-8."""
+        pieces = {token: self.piece(token) for token in range(self.vocab_size)}
+        return {token: piece for token, piece in pieces.items() if not _is_text(piece)}
 
     def _read_piece(self, token: int, special: bool) -> bytes:
         size = 64
@@ -407,3 +414,11 @@ class _Batch:
             outputs += row.output
         self.struct.n_tokens = len(rows)
         return outputs
+
+
+def _is_text(piece: bytes) -> bool:
+    try:
+        piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

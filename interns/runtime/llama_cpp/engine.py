@@ -163,7 +163,7 @@ class LlamaEngine:
             )
             self._limit = min(size.cells, model.trained_context)
             self._size = size
-            self._verified: set[str] = set()
+            self._verified: set[tuple[str, str]] = set()
             again = partial(_swap_path, base.gguf, layers, size, budget.adapters_mib)
             first = SwapPath(model, size, _ADAPTERS, budget.adapters_mib * _MIB)
             opened.callback(first.close)
@@ -456,9 +456,10 @@ class LlamaEngine:
             )
 
     def _verify(self, adapter: Adapter | None) -> None:
-        if adapter is not None and adapter.sha256 not in self._verified:
-            verify_adapter(adapter, self.base)
-            self._verified.add(adapter.sha256)
+        if adapter is None or (adapter.sha256, adapter.base_sha256) in self._verified:
+            return
+        verify_adapter(adapter, self.base)
+        self._verified.add((adapter.sha256, adapter.base_sha256))
 
     def _submit(
         self, request: CompletionRequest, cancel: threading.Event | None, *, streaming: bool

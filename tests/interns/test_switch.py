@@ -235,7 +235,9 @@ def test_turns_stay_bounded_and_round_robin_when_interns_share_batches(on_switch
     last: dict[tuple[str, float], int] = {}
     for at, turn in enumerate(turns):
         assert turn.steps <= STEPS
-        assert not turn.waiting or turn.prompt_tokens <= CHUNK
+        # Who rides along may be done before its own turn comes; then nobody waits any more.
+        still = turn.waiting & {other.key for other in turns[at + 1 :]}
+        assert not still or turn.prompt_tokens <= CHUNK
         if (begun := last.get(turn.key)) is not None:
             between = [other.key for other in turns[begun + 1 : at]]
             assert len(between) == len(set(between)), "somebody had two turns between two of one"

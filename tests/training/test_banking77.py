@@ -56,5 +56,5 @@ def test_eight_banking_intents_are_learned(tmp_path: Path, make_run: Callable[..
     assert exam["examples"] == 40 * len(INTENTS)
     assert exam["score"] >= 0.85
     assert exam["score"] > exam["baseline"]
-    assert verification["top1_agreement"] >= 0.99
+    assert verification["top1_decided"] >= 0.99
     assert verification["token_mismatches"] == 0

@@ -111,7 +111,9 @@ def test_failed_exam_leaves_no_version(make_run: Callable[..., Path]) -> None:
 
 
 def test_answers_that_do_not_end_leave_no_version(make_run: Callable[..., Path]) -> None:
-    folder = make_run(recipe={"epochs": 1, "rank": 1, "verify_rows": 2, "lr": 1e-6})
+    folder = make_run(
+        recipe={"epochs": 1, "rank": 1, "verify_rows": 2, "lr": 1e-6, "answer_tokens": 1}
+    )
     ended = run_training(folder)
     outcome = _outcome(folder)
     assert ended.returncode == outcome["exit_code"] == 4

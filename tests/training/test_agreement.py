@@ -64,9 +64,9 @@ def test_gate_holds_for_a_trained_intern_and_is_strict_on_16_bits(
         adapter = write_adapter_gguf(
             version.folder / "peft", base, tmp_path / "adapter.gguf", metadata={}
         )
-    rows = [json.loads(line) for line in EXAM.read_text("utf-8").splitlines()[:8]]
+    rows = [json.loads(line) for line in EXAM.read_text("utf-8").splitlines()[:32]]
     examples = [Example(row["text"], row["facts"], n) for n, row in enumerate(rows)]
-    recipe = make_recipe(version.profile.skill, {})
+    recipe = make_recipe(version.profile.skill, {"verify_rows": 32})
     with LlamaEngine(base, context_tokens=1024, slots=1, threads=1, gpu_layers=0) as engine:
         sides = Sides(engine, adapter, TorchIntern(hf, version.folder / "peft"), Encoder(hf))
 
@@ -78,7 +78,7 @@ def test_gate_holds_for_a_trained_intern_and_is_strict_on_16_bits(
                 charter=Charter(""),
                 recipe=replace(recipe, **bounds),
                 stop_rate=stop_rate,
-                stop_prompts=8,
+                stop_prompts=32,
                 report=lambda *_: None,
             )
 
@@ -93,7 +93,7 @@ def test_gate_holds_for_a_trained_intern_and_is_strict_on_16_bits(
         }
         assert found.margin == expected.margin
         if kind == "F16":
-            assert found.top1_everywhere >= 0.998  # not a gate
+            assert found.top1_everywhere >= 0.999
             assert found.decided >= 0.97
         else:  # what an 8-bit base costs, and why ties are left out there
             assert found.top1_everywhere < found.top1_decided

@@ -23,8 +23,9 @@ from interns.base_model import BaseModelRef
 from interns.completion import CompletionRequest, Sampling
 from interns.gguf.base_file import hf_config
 from interns.gguf.reader import read_gguf
+from interns.runtime.llama_cpp.batch import ContextSize, Row
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from interns.runtime.llama_cpp.library import Context, ContextSize, Model, Row, default_threads
+from interns.runtime.llama_cpp.library import Context, Model, default_threads
 
 MIB = 2**20
 PROMPT = 64

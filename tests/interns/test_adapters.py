@@ -11,9 +11,10 @@ import pytest
 from interns.completion import CompletionRequest, Message, Sampling
 from interns.errors import BrokenFile, InvalidInput, NotFound
 from interns.runtime.llama_cpp.adapters import AdapterPool
+from interns.runtime.llama_cpp.batch import ContextSize
 from interns.runtime.llama_cpp.budget import Budget
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from interns.runtime.llama_cpp.library import Context, ContextSize, Model
+from interns.runtime.llama_cpp.library import Context, Model
 from tests.making import log_softmax
 
 TEXT = "Where is my card? It was sent a week ago and nobody knows."

@@ -27,7 +27,8 @@ from interns.gguf.roster_file import (
     write_roster_gguf,
 )
 from interns.gguf.tokenizer_json import read_tokenizer, special_tokens, write_tokenizer
-from interns.runtime.llama_cpp.library import Context, ContextSize, Model, Row
+from interns.runtime.llama_cpp.batch import ContextSize, Row
+from interns.runtime.llama_cpp.library import Context, Model
 from tests.exact_logits import ExactLogits
 from tests.interns.test_families import random_lora, stir
 from tests.making import log_softmax

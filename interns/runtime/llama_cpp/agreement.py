@@ -9,7 +9,8 @@ import numpy as np
 from interns.adapter import Adapter
 from interns.errors import GateNotMet
 from interns.gguf.roster_file import RosterFile
-from interns.runtime.llama_cpp.library import Context, ContextSize, Model, Row
+from interns.runtime.llama_cpp.batch import ContextSize, Row
+from interns.runtime.llama_cpp.library import Context, Model
 from interns.runtime.llama_cpp.logprobs import Logits, log_sum_exp
 
 # Weights in floats leave only the order of additions, measured at 1e-7. An 8-bit base also rounds

@@ -42,13 +42,13 @@ from interns.gguf.reader import GgufFile
 from interns.gguf.roster_file import check_packable, spare_tokens
 from interns.prompt import ChatTemplate
 from interns.runtime.llama_cpp.adapters import verify_adapter
+from interns.runtime.llama_cpp.batch import ContextSize
 from interns.runtime.llama_cpp.budget import Budget
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
 from interns.runtime.llama_cpp.generation import Generation, nothing, pieces
 from interns.runtime.llama_cpp.grammar import GrammarMask
 from interns.runtime.llama_cpp.jobs import Solo
 from interns.runtime.llama_cpp.library import (
-    ContextSize,
     Model,
     backend_description,
     default_threads,

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from interns.adapter import Adapter
 from interns.completion import Completion, Delta, FinishReason, TokenScore
 from interns.errors import InternsError
-from interns.runtime.llama_cpp.library import Row
+from interns.runtime.llama_cpp.batch import Row
 from interns.runtime.llama_cpp.logprobs import Logits
 from interns.runtime.llama_cpp.prefixes import AdapterKey, adapter_key
 from interns.runtime.llama_cpp.sampling import Pick, Sampler

@@ -6,12 +6,12 @@ import codecs
 import ctypes
 from typing import Any
 
-import llama_cpp.llama_cpp as api
 import numpy as np
 
 from interns.errors import InvalidInput
 from interns.runtime.llama_cpp.library import Model
 from interns.runtime.llama_cpp.logprobs import Logits
+from interns.runtime.llama_cpp.native import api
 
 _ENTRY = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _LIKELY = 256

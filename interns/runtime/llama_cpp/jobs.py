@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from interns.adapter import Adapter
 from interns.completion import FinishReason
 from interns.errors import InternsError
+from interns.runtime.llama_cpp.batch import Row
 from interns.runtime.llama_cpp.generation import Generation
-from interns.runtime.llama_cpp.library import Context, Row
+from interns.runtime.llama_cpp.library import Context
 from interns.runtime.llama_cpp.prefixes import AdapterKey, adapter_key
 
 

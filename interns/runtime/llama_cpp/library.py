@@ -8,10 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,37 +19,12 @@ import numpy.typing as npt
 import psutil
 
 from interns.errors import BrokenFile, Incompatible, InternsError, InvalidInput, Unavailable
-
-_SPINNING = "OMP_WAIT_POLICY"
-_previous = os.environ.get(_SPINNING)
-# Threads that spin while they wait make decoding a hundred times slower as soon as another process
-# (a training run) wants the same cores. OpenMP reads this once, when the library is loaded.
-os.environ.setdefault(_SPINNING, "passive")
-try:
-    import llama_cpp
-    import llama_cpp.llama_cpp as api
-finally:
-    if _previous is None:
-        del os.environ[_SPINNING]
+from interns.runtime.llama_cpp.batch import Batch, ContextSize, Row
+from interns.runtime.llama_cpp.native import api, forget_messages, last_messages, llama_cpp
 
 _MAX_THREADS = 4
 _SMALL = 100_000_000
-_messages: deque[str] = deque(maxlen=20)
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
-
-
-def _remember(level: int, text: bytes, _data: Any) -> None:
-    if level >= 3:  # GGML_LOG_LEVEL_WARN
-        _messages.append(text.decode("utf-8", "replace").strip())
-
-
-_callback = api.llama_log_callback(_remember)
-api.llama_log_set(_callback, ctypes.c_void_p(0))
-
-
-def last_messages() -> list[str]:
-    """Latest warnings and errors of llama.cpp, oldest first."""
-    return list(_messages)
 
 
 def default_threads(parameters: int) -> tuple[int, int]:
@@ -114,7 +87,7 @@ class Model:
         params.vocab_only = words_only
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = may_repack()
-        _messages.clear()
+        forget_messages()
         self.pointer = api.llama_model_load_from_file(os.fsencode(path), params)
         if not self.pointer:
             why = "; ".join(last_messages()[-2:]) or "no reason given"
@@ -194,7 +167,7 @@ class Model:
         Raises:
             Incompatible: llama.cpp refuses it.
         """
-        _messages.clear()
+        forget_messages()
         pointer = api.llama_adapter_lora_init(self.pointer, os.fsencode(path))
         if not pointer:
             why = "; ".join(last_messages()[-2:]) or "no reason given"
@@ -213,44 +186,6 @@ class Model:
             if self.pointer:
                 api.llama_model_free(self.pointer)
                 self.pointer = None
-
-
-@dataclass(frozen=True)
-class ContextSize:
-    """How much a context holds.
-
-    Attributes:
-        cells: Tokens in the KV cache, shared by all sequences.
-        sequences: Most sequences at once.
-        batch: Most tokens in one decode.
-        outputs: Most tokens of one decode whose logits are wanted.
-        threads: CPU threads that write answers, one token per step.
-        batch_threads: CPU threads that read prompts.
-    """
-
-    cells: int
-    sequences: int
-    batch: int
-    outputs: int
-    threads: int
-    batch_threads: int
-
-
-@dataclass(slots=True)  # not frozen: that would triple the time to make one, and many are made
-class Row:
-    """One token of a batch; not changed once made.
-
-    Attributes:
-        token: Its id.
-        position: Its place in the sequence, from 0.
-        sequences: All sequences it belongs to.
-        output: Whether its logits are wanted.
-    """
-
-    token: int
-    position: int
-    sequences: tuple[int, ...]
-    output: bool
 
 
 class Context:
@@ -290,7 +225,7 @@ class Context:
                 "Lower engine.context_tokens or close other programs.",
             )
         self._memory = api.llama_get_memory(self.pointer)
-        self._batch = _Batch(size)
+        self._batch = Batch(size)
         self._outputs = 0
         self._view_place = (0, 0)
         self._view = np.zeros((0, 0), dtype=np.float32)
@@ -373,47 +308,6 @@ class Context:
         if self.pointer:
             api.llama_free(self.pointer)
             self.pointer = None
-
-
-class _Batch:
-    """Memory of one batch, filled anew for each decode."""
-
-    def __init__(self, size: ContextSize) -> None:
-        self._tokens = np.zeros(size.batch, dtype=np.int32)
-        self._positions = np.zeros(size.batch, dtype=np.int32)
-        self._counts = np.zeros(size.batch, dtype=np.int32)
-        self._members = np.zeros((size.batch, size.sequences), dtype=np.int32)
-        self._wanted = np.zeros(size.batch, dtype=np.int8)
-        row_bytes = self._members.strides[0]
-        first = self._members.ctypes.data
-        self._pointers = np.array(
-            [first + i * row_bytes for i in range(size.batch)], dtype=np.uintp
-        )
-        pointer_type = ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))
-        self.struct = api.llama_batch(
-            n_tokens=0,
-            token=self._tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            embd=None,
-            pos=self._positions.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            n_seq_id=self._counts.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            seq_id=ctypes.cast(ctypes.c_void_p(self._pointers.ctypes.data), pointer_type),
-            logits=self._wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
-        )
-
-    def fill(self, rows: Sequence[Row]) -> int:
-        """Write the rows; returns how many outputs are wanted."""
-        tokens, positions, counts = self._tokens, self._positions, self._counts
-        members, wanted, outputs = self._members, self._wanted, 0
-        for i, row in enumerate(rows):
-            tokens[i], positions[i], wanted[i] = row.token, row.position, row.output
-            counts[i] = len(row.sequences)
-            if counts[i] == 1:
-                members[i, 0] = row.sequences[0]
-            else:
-                members[i, : counts[i]] = row.sequences
-            outputs += row.output
-        self.struct.n_tokens = len(rows)
-        return outputs
 
 
 def _is_text(piece: bytes) -> bool:

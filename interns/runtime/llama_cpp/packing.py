@@ -29,8 +29,9 @@ from interns.gguf.roster_file import (
 )
 from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.agreement import check_agreement
+from interns.runtime.llama_cpp.batch import ContextSize
 from interns.runtime.llama_cpp.jobs import Solo
-from interns.runtime.llama_cpp.library import ContextSize, Model
+from interns.runtime.llama_cpp.library import Model
 from interns.runtime.llama_cpp.logprobs import Logits
 from interns.runtime.llama_cpp.path import SwitchPath
 from interns.runtime.llama_cpp.prefixes import adapter_key

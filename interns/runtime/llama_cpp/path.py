@@ -10,8 +10,9 @@ from typing import Protocol
 from interns.adapter import Adapter
 from interns.gguf.roster_file import RosterFile
 from interns.runtime.llama_cpp.adapters import AdapterPool
+from interns.runtime.llama_cpp.batch import ContextSize
 from interns.runtime.llama_cpp.jobs import Job
-from interns.runtime.llama_cpp.library import Context, ContextSize, Model
+from interns.runtime.llama_cpp.library import Context, Model
 
 
 class Path(Protocol):

@@ -22,9 +22,10 @@ from typing import Any
 
 from interns.completion import FinishReason
 from interns.errors import Busy, InternsError, Unavailable
+from interns.runtime.llama_cpp.batch import Row
 from interns.runtime.llama_cpp.generation import Generation
 from interns.runtime.llama_cpp.jobs import Job, Solo
-from interns.runtime.llama_cpp.library import Context, Row
+from interns.runtime.llama_cpp.library import Context
 from interns.runtime.llama_cpp.path import Path
 from interns.runtime.llama_cpp.prefix_cache import PrefixCache
 from interns.runtime.llama_cpp.prefixes import AdapterKey, Kept

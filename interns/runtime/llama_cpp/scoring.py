@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from interns.runtime.llama_cpp.library import Row
+from interns.runtime.llama_cpp.batch import Row
 from interns.runtime.llama_cpp.logprobs import Floats, Logits, log_sum_exp
 from interns.runtime.llama_cpp.prefixes import shared_length
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from interns.completion import TokenScore
+from interns.runtime.llama_cpp.batch import Row
 from interns.runtime.llama_cpp.generation import prompt_rows
 from interns.runtime.llama_cpp.jobs import Desk, Solo, Steps
-from interns.runtime.llama_cpp.library import Row
 from interns.runtime.llama_cpp.logprobs import Logits, likeliest, log_sum_exp
 from interns.runtime.llama_cpp.scoring import LabelTrie
 

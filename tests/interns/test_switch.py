@@ -211,8 +211,8 @@ def test_nothing_is_lost_when_many_ask_and_half_hang_up(engine, on_switch, adapt
     assert np.median(gaps) < USUAL
     stats = on_switch.stats()
     assert (stats["path"], stats["active"], stats["waiting"]) == ("switch", 0, 0)
-    assert len(on_switch._scheduler._free) == on_switch._scheduler.slots + 1
-    assert on_switch._scheduler._first == {}
+    assert len(on_switch._scheduler._sequences.free) == on_switch._scheduler.slots + 1
+    assert on_switch._scheduler._sequences._first == {}
 
 
 def test_turns_stay_bounded_and_round_robin_when_interns_share_batches(on_switch, adapters):

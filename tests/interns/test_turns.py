@@ -143,7 +143,7 @@ def test_all_end_and_nothing_is_lost_when_half_are_cancelled(base, adapters):
         with ThreadPoolExecutor(12) as pool:
             reasons = list(pool.map(ask, range(80)))
         assert engine.stats()["active"] == engine.stats()["waiting"] == 0
-        assert engine._scheduler._jobs == 0
-        assert len(engine._scheduler._free) == 5
+        assert engine._scheduler._intake.jobs == 0
+        assert len(engine._scheduler._sequences.free) == 5
     assert set(reasons[::2]) <= {"stop", "length"}
     assert "cancelled" in reasons[1::2]

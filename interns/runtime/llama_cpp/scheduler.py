@@ -11,38 +11,25 @@ The path changes between two batches: whatever is in progress is read again on t
 
 from __future__ import annotations
 
-import math
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from interns.completion import FinishReason
 from interns.errors import Busy, InternsError, Unavailable
 from interns.runtime.llama_cpp.batch import Row
 from interns.runtime.llama_cpp.generation import Generation
+from interns.runtime.llama_cpp.intake import Intake, Move
 from interns.runtime.llama_cpp.jobs import Job, Solo
 from interns.runtime.llama_cpp.library import Context
 from interns.runtime.llama_cpp.path import Path
 from interns.runtime.llama_cpp.prefix_cache import PrefixCache
-from interns.runtime.llama_cpp.prefixes import AdapterKey, Kept
+from interns.runtime.llama_cpp.sequences import Sequences
 from interns.runtime.llama_cpp.turns import CHUNK, Lane, Rotation, Turn
 
-SHORTEST = 4
 _LEAST_CHUNK = 4
-_WEIGHT = 0.2
-_MOST_RETRY_S = 60
-
-
-@dataclass(frozen=True, eq=False)
-class _Move:
-    """To another path; None is the path that can answer everything."""
-
-    path: Path | None
-    done: Future[str] = field(default_factory=Future)
 
 
 class Scheduler:
@@ -70,21 +57,12 @@ class Scheduler:
     ) -> None:
         self._everything = everything
         self.fell_back: Callable[[str], None] = _tell_nobody
-        self.path = path
+        self._sequences = Sequences(path, prefixes, slots + 1)
         size = self.context.size
         self.label_sequences = range(slots + 1, size.sequences)
         self.slots = slots
-        self._most_jobs = slots + waiting
-        self._prefixes = prefixes
-        self._free = list(range(slots + 1))
-        self._open: set[int] = set()
-        self._first: dict[int, int] = {}
         self._rotation = Rotation()
-        self._inbox: queue.SimpleQueue[Job | _Move | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._closed = False
-        self._jobs = 0
-        self._usual_s = 1.0
+        self._intake = Intake(slots + waiting)
         self.counts = dict.fromkeys(
             (
                 "steps", "swaps", "pauses", "moves", "prompt_tokens", "cached_tokens",
@@ -102,18 +80,7 @@ class Scheduler:
             Busy: Too many wait already.
             Unavailable: The engine was closed.
         """
-        with self._lock:
-            if self._closed:
-                raise Unavailable("The engine is closed.", "Start it again.")
-            if self._jobs >= self._most_jobs:
-                seconds = max(1, min(_MOST_RETRY_S, math.ceil(self._usual_s)))
-                raise Busy(
-                    f"The engine is busy: {self._jobs} requests are in progress or wait.",
-                    f"Try again in about {seconds} s, or raise engine.queue.",
-                    seconds,
-                )
-            self._jobs += 1
-            self._inbox.put(job)
+        self._intake.submit(job)
 
     def move(self, path: Path | None) -> Future[str]:
         """Go over to another path after the current step; requests in progress go along.
@@ -126,20 +93,13 @@ class Scheduler:
             Empty when it was done, else which request stood against it; a path that was not taken is
             closed. Fails with what kept the path from being opened.
         """
-        move = _Move(path)
-        with self._lock:
-            if not self._closed:
-                self._inbox.put(move)
-                return move.done
-        self._refuse(move, "the engine was closed")
+        move = Move(path)
+        self._intake.move(move)
         return move.done
 
     def close(self) -> None:
         """Stop after the current step, fail what is left, free everything. Safe to call twice."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._inbox.put(None)
+        self._intake.close()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -149,10 +109,8 @@ class Scheduler:
         return {
             **self.counts,
             "active": sum(len(lane.begun) for lane in lanes),
-            "waiting": sum(len(lane.waiting) for lane in lanes) + self._inbox.qsize(),
-            "sequences": len(self._open),
-            **self.path.stats(),
-            **self._prefixes.stats(),
+            "waiting": sum(len(lane.waiting) for lane in lanes) + len(self._intake),
+            **self._sequences.stats(),
         }
 
     def turns(self) -> list[Turn]:
@@ -162,9 +120,14 @@ class Scheduler:
     # What solo work may use ---------------------------------------------------------------------
 
     @property
+    def path(self) -> Path:
+        """The present one."""
+        return self._sequences.path
+
+    @property
     def context(self) -> Context:
         """The present path's."""
-        return self.path.context
+        return self._sequences.context
 
     @property
     def room(self) -> int:
@@ -177,78 +140,14 @@ class Scheduler:
         Raises:
             InternsError: There is no room for it, or llama.cpp failed.
         """
-        if self._first and any(row.position == 0 for row in rows):
-            rows = [self._begun(row) for row in rows]
-        if not self.context.decode(rows):
-            raise InternsError("The KV cache is full.", "Raise engine.context_tokens.")
+        self._sequences.decode(rows)
         self.counts["steps"] += 1
-
-    def _begun(self, row: Row) -> Row:
-        """The row as the path wants it: its intern's token where a sequence begins."""
-        token = self._first.get(row.sequences[0]) if row.position == 0 else None
-        return row if token is None else replace(row, token=token)
-
-    # Sequences ----------------------------------------------------------------------------------
-
-    def _open_sequence(self, key: AdapterKey | None, tokens: Sequence[int]) -> tuple[int, int]:
-        """A sequence for these tokens, and how many of them it holds already.
-
-        At least two tokens are left to compute. With no other sequence open the cache is cleared
-        first: in a tidy cache the same prompt gives the same numbers to the last bit.
-        """
-        sequence = self._empty_sequence()
-        found = None if key is None else self._prefixes.find(self._filed(key), tokens)
-        if found is None:
-            return sequence, 0
-        kept, shared = found
-        length = min(shared, len(tokens) - 2)
-        if length < SHORTEST or not self.context.restore_sequence(sequence, kept.state):
-            self.context.drop_sequence(sequence)
-            return sequence, 0
-        self.context.drop_sequence(sequence, length)
-        if length == shared and self._prefixes.wants_head(kept, shared, tokens):
-            self._save(kept.key, tokens[:shared], sequence, head=True)
-        return sequence, length
-
-    def _empty_sequence(self) -> int:
-        if not self._open:
-            self.context.clear()
-        sequence = self._free.pop()
-        self._open.add(sequence)
-        return sequence
-
-    def _release(self, job: Job) -> None:
-        self.context.drop_sequence(job.sequence)
-        self._open.discard(job.sequence)
-        self._free.append(job.sequence)
-        self._first.pop(job.sequence, None)
-        job.sequence = -1
-        self.path.give_back(job.adapter)
-
-    def _keep(self, job: Job) -> None:
-        """Copy what a finished job computed for the next prompt that begins like it."""
-        key = job.files_under if isinstance(job, Solo) else job.key
-        if key is None:
-            return
-        filed = self._filed(key)
-        if self._prefixes.wants(filed, job.tokens):
-            self._save(filed, job.tokens, job.sequence)
-
-    def _save(
-        self, filed: AdapterKey, tokens: Sequence[int], sequence: int, *, head: bool = False
-    ) -> None:
-        if state := self.context.save_sequence(sequence):
-            self._prefixes.keep(Kept(filed, tuple(tokens), state, head))
-
-    def _filed(self, key: AdapterKey) -> AdapterKey:
-        """Where keys and values lie: those of one path are not readable on another."""
-        return f"{self.path.mark}{key[0]}", key[1]
 
     # The loop -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            while not self._closed:
+            while not self._intake.closed:
                 self._receive()
                 self._end_overdue()
                 lane = self._rotation.present()
@@ -258,18 +157,17 @@ class Scheduler:
                         self._admit(other, pausing=False)
                     self._step(lane)
         finally:
-            with self._lock:
-                self._closed = True
+            self._intake.close()
             self._shut_down()
 
     def _receive(self) -> None:
         idle = not len(self._rotation)
-        while idle or not self._inbox.empty():
-            item = self._inbox.get()
+        while idle or not self._intake.empty():
+            item = self._intake.get()
             if item is None:
                 return
-            if isinstance(item, _Move):
-                self._do(item)
+            if isinstance(item, Move):
+                item.carry_out(self._try_move)
                 continue
             self._rotation.add(item)
             idle = False
@@ -290,16 +188,6 @@ class Scheduler:
             return
         self.fell_back(why)
 
-    def _do(self, move: _Move) -> None:
-        """Move, and tell who waits for it how that went, whatever happens."""
-        try:
-            move.done.set_result(self._try_move(move.path))
-        except InternsError as error:
-            move.done.set_exception(error)
-        except BaseException as error:
-            move.done.set_exception(error)
-            raise
-
     def _try_move(self, path: Path | None) -> str:
         if path is None:
             if self.path.name != "swap":
@@ -314,21 +202,9 @@ class Scheduler:
         return why
 
     def _go_to(self, path: Path) -> None:
-        """Leave the present path. Its context goes first, so that there are never two caches."""
-        before = self.path
+        """Leave the present path; whoever was in progress begins again on the other."""
         self._rewind()
-        before.shut()
-        try:
-            path.open()
-        except InternsError:
-            path.close()
-            try:
-                before.open()
-            except InternsError as error:  # nothing is left to compute on: the engine ends
-                raise RuntimeError("no path can be opened") from error
-            raise
-        self.path = path
-        before.close()
+        self._sequences.go_to(path)
         self.counts["moves"] += 1
 
     def _rewind(self) -> None:
@@ -338,14 +214,6 @@ class Scheduler:
             lane.waiting.extendleft(reversed(begun))
             for job in lane.waiting:
                 job.rewind()
-        self._free = list(range(self.slots + 1))
-        self._open.clear()
-        self._first.clear()
-
-    def _refuse(self, move: _Move, why: str) -> None:
-        if move.path is not None:
-            move.path.close()
-        move.done.set_result(why)
 
     # Steps --------------------------------------------------------------------------------------
 
@@ -384,21 +252,11 @@ class Scheduler:
         return len(begun) < self.slots and cells <= self.context.size.cells
 
     def _begin(self, lane: Lane, job: Job) -> None:
-        self.path.take(job.adapter)
-        if job.paused:
-            job.sequence = self._empty_sequence()
-            state, job.paused = job.paused, b""
-            if not self.context.restore_sequence(job.sequence, state):
-                self._release(job)
-                raise InternsError("The KV cache is full.", "Raise engine.context_tokens.")
-        else:
-            key = job.files_under if isinstance(job, Solo) else job.key
-            job.start(*self._open_sequence(key, job.prompt))
+        resumed = bool(job.paused)
+        self._sequences.begin(job)
+        if not resumed:
             self.counts["prompt_tokens"] += len(job.prompt)
             self.counts["cached_tokens"] += job.decoded
-        first = self.path.first_token(job.adapter)
-        if first is not None:
-            self._first[job.sequence] = first
         lane.waiting.popleft()
         if isinstance(job, Solo):
             lane.solo = job
@@ -427,7 +285,8 @@ class Scheduler:
         if not lane.begun:
             self._rotation.end_turn()
             return
-        runs = self._together(lane)
+        lanes = self._rotation if self.path.mixes else [lane]
+        runs = [run for each in lanes for run in each.runs]
         solo = lane.solo if lane.solo and (lane.solo_next or not runs) else None
         jobs: list[Job] = [solo] if solo else list(runs)
         lane.solo_next = not solo
@@ -445,11 +304,6 @@ class Scheduler:
         turn.steps += 1
         if turn.spent:
             self._rotation.end_turn()
-
-    def _together(self, lane: Lane) -> list[Generation]:
-        """The answers of the next batch: the lane's own, then those that may ride along."""
-        lanes = self._rotation if self.path.mixes else [lane]
-        return [run for each in lanes for run in each.runs]
 
     def _advance(self, lane: Lane, job: Solo, turn: Turn) -> None:
         assert job.running is not None, "it has begun"  # noqa: S101 - our own invariant
@@ -498,7 +352,7 @@ class Scheduler:
 
     def _finish(self, lane: Lane, job: Job, reason: FinishReason) -> None:
         if job.sequence >= 0 and (reason == "stop" or isinstance(job, Generation)):
-            self._keep(job)
+            self._sequences.keep(job)
         self._leave(lane, job)
         self._done(job)
         job.finish(reason)
@@ -516,26 +370,22 @@ class Scheduler:
         else:
             lane.waiting.remove(job)
         if job.sequence >= 0:
-            self._release(job)
+            self._sequences.release(job)
 
     def _done(self, job: Job) -> None:
-        seconds = time.perf_counter() - job.submitted_at
-        with self._lock:
-            self._jobs -= 1
-            self._usual_s += _WEIGHT * (seconds - self._usual_s)
+        self._intake.done(time.perf_counter() - job.submitted_at)
 
     def _shut_down(self) -> None:
         left = self._rotation.clear()
-        while not self._inbox.empty():
-            item = self._inbox.get()
-            if isinstance(item, _Move):
-                self._refuse(item, "the engine was closed")
+        while not self._intake.empty():
+            item = self._intake.get()
+            if isinstance(item, Move):
+                item.refuse("the engine was closed")
             elif item is not None:
                 left.append(item)
         for job in left:
             job.fail(Unavailable("The engine was closed.", "Start it again."))
-        self._prefixes.close()
-        self.path.close()
+        self._sequences.close()
 
 
 def _tell_nobody(why: str) -> None:

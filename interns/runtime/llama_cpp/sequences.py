@@ -1,0 +1,175 @@
+"""The sequences of the engine's cache: who has which, what they begin with, what is kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from interns.errors import InternsError
+from interns.runtime.llama_cpp.batch import Row
+from interns.runtime.llama_cpp.jobs import Job, Solo
+from interns.runtime.llama_cpp.library import Context
+from interns.runtime.llama_cpp.path import Path
+from interns.runtime.llama_cpp.prefix_cache import PrefixCache
+from interns.runtime.llama_cpp.prefixes import AdapterKey, Kept
+
+SHORTEST = 4
+
+
+class Sequences:
+    """Places in the cache of the present path. Used by the owner thread only.
+
+    Args:
+        path: Already open; from now on this object's.
+        prefixes: Keys and values of finished requests.
+        count: Sequences that jobs may have at once.
+
+    Attributes:
+        path: The present one.
+        open: Sequences that jobs have.
+    """
+
+    def __init__(self, path: Path, prefixes: PrefixCache, count: int) -> None:
+        self.path = path
+        self._prefixes = prefixes
+        self._count = count
+        self.free = list(range(count))
+        self.open: set[int] = set()
+        self._first: dict[int, int] = {}
+
+    @property
+    def context(self) -> Context:
+        """The present path's."""
+        return self.path.context
+
+    def stats(self) -> dict[str, int]:
+        """Numbers of sequences, adapters and prefixes; from any thread."""
+        return {"sequences": len(self.open), **self.path.stats(), **self._prefixes.stats()}
+
+    def decode(self, rows: Sequence[Row]) -> None:
+        """Compute a batch; a sequence begins with its intern's token where the path wants that.
+
+        Raises:
+            InternsError: There is no room for it, or llama.cpp failed.
+        """
+        if self._first and any(row.position == 0 for row in rows):
+            rows = [self._begun(row) for row in rows]
+        if not self.context.decode(rows):
+            raise InternsError("The KV cache is full.", "Raise engine.context_tokens.")
+
+    def begin(self, job: Job) -> None:
+        """Give a job a sequence, with what is there already: its own pause, or a known prefix.
+
+        Raises:
+            Incompatible: llama.cpp refuses its adapter.
+            InternsError: There is no room.
+        """
+        self.path.take(job.adapter)
+        if job.paused:
+            job.sequence = self._take()
+            state, job.paused = job.paused, b""
+            if not self.context.restore_sequence(job.sequence, state):
+                self.release(job)
+                raise InternsError("The KV cache is full.", "Raise engine.context_tokens.")
+        else:
+            job.start(*self._known(_files_under(job), job.prompt))
+        first = self.path.first_token(job.adapter)
+        if first is not None:
+            self._first[job.sequence] = first
+
+    def release(self, job: Job) -> None:
+        """Take its sequence from a job."""
+        self.context.drop_sequence(job.sequence)
+        self.open.discard(job.sequence)
+        self.free.append(job.sequence)
+        self._first.pop(job.sequence, None)
+        job.sequence = -1
+        self.path.give_back(job.adapter)
+
+    def keep(self, job: Job) -> None:
+        """Copy what a finished job computed for the next prompt that begins like it."""
+        key = _files_under(job)
+        if key is None:
+            return
+        filed = self._filed(key)
+        if self._prefixes.wants(filed, job.tokens):
+            self._save(filed, job.tokens, job.sequence)
+
+    def go_to(self, path: Path) -> None:
+        """Leave the present path. Its context goes first, so that there are never two caches.
+
+        No job may have a sequence any more; if the other path cannot be opened, the present one is
+        opened again.
+
+        Raises:
+            InternsError: The other path cannot be opened; it is closed.
+            RuntimeError: Neither can: nothing is left to compute on.
+        """
+        before = self.path
+        self.free = list(range(self._count))
+        self.open.clear()
+        self._first.clear()
+        before.shut()
+        try:
+            path.open()
+        except InternsError:
+            path.close()
+            try:
+                before.open()
+            except InternsError as error:
+                raise RuntimeError("no path can be opened") from error
+            raise
+        self.path = path
+        before.close()
+
+    def close(self) -> None:
+        """Write down what is kept and free the path."""
+        self._prefixes.close()
+        self.path.close()
+
+    # Inside -------------------------------------------------------------------------------------
+
+    def _begun(self, row: Row) -> Row:
+        token = self._first.get(row.sequences[0]) if row.position == 0 else None
+        return row if token is None else replace(row, token=token)
+
+    def _known(self, key: AdapterKey | None, tokens: Sequence[int]) -> tuple[int, int]:
+        """A sequence for these tokens, and how many of them it holds already.
+
+        At least two tokens are left to compute. With no other sequence open the cache is cleared
+        first: in a tidy cache the same prompt gives the same numbers to the last bit.
+        """
+        sequence = self._take()
+        found = None if key is None else self._prefixes.find(self._filed(key), tokens)
+        if found is None:
+            return sequence, 0
+        kept, shared = found
+        length = min(shared, len(tokens) - 2)
+        if length < SHORTEST or not self.context.restore_sequence(sequence, kept.state):
+            self.context.drop_sequence(sequence)
+            return sequence, 0
+        self.context.drop_sequence(sequence, length)
+        if length == shared and self._prefixes.wants_head(kept, shared, tokens):
+            self._save(kept.key, tokens[:shared], sequence, head=True)
+        return sequence, length
+
+    def _take(self) -> int:
+        if not self.open:
+            self.context.clear()
+        sequence = self.free.pop()
+        self.open.add(sequence)
+        return sequence
+
+    def _save(
+        self, filed: AdapterKey, tokens: Sequence[int], sequence: int, *, head: bool = False
+    ) -> None:
+        if state := self.context.save_sequence(sequence):
+            self._prefixes.keep(Kept(filed, tuple(tokens), state, head))
+
+    def _filed(self, key: AdapterKey) -> AdapterKey:
+        """Where keys and values lie: those of one path are not readable on another."""
+        return f"{self.path.mark}{key[0]}", key[1]
+
+
+def _files_under(job: Job) -> AdapterKey | None:
+    return job.files_under if isinstance(job, Solo) else job.key

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import math
 import threading
-import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +22,6 @@ from interns.completion import (
     ChoiceScores,
     Completion,
     CompletionRequest,
-    Constraint,
     Delta,
     Message,
     TokenScore,
@@ -33,20 +30,15 @@ from interns.errors import (
     BrokenFile,
     InternsError,
     InvalidInput,
-    TooLong,
     Unavailable,
 )
 from interns.gguf.adapter_file import file_sha256
 from interns.gguf.base_file import check_base
-from interns.gguf.reader import GgufFile
-from interns.gguf.roster_file import check_packable, spare_tokens
+from interns.gguf.roster_file import spare_tokens
 from interns.prompt import ChatTemplate
-from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.batch import ContextSize
 from interns.runtime.llama_cpp.budget import Budget
-from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
-from interns.runtime.llama_cpp.generation import Generation, nothing, pieces
-from interns.runtime.llama_cpp.grammar import GrammarMask
+from interns.runtime.llama_cpp.generation import Generation, pieces
 from interns.runtime.llama_cpp.jobs import Solo
 from interns.runtime.llama_cpp.library import (
     Model,
@@ -54,15 +46,11 @@ from interns.runtime.llama_cpp.library import (
     default_threads,
     gpu_layer_count,
 )
-from interns.runtime.llama_cpp.packing import CALM_S, Packing
+from interns.runtime.llama_cpp.packing import CALM_S, Packing, unpackable
 from interns.runtime.llama_cpp.path import SwapPath
-from interns.runtime.llama_cpp.prefix_cache import PrefixCache
-from interns.runtime.llama_cpp.prefixes import adapter_key
-from interns.runtime.llama_cpp.sampling import Sampler, check_sampling
+from interns.runtime.llama_cpp.prefix_cache import make_cache
+from interns.runtime.llama_cpp.requests import Requests
 from interns.runtime.llama_cpp.scheduler import Scheduler
-from interns.runtime.llama_cpp.solo import cold_logits, score_labels, score_tokens
-from interns.runtime.llama_cpp.spill import PrefixFolder
-from interns.runtime.llama_cpp.text_writer import TextWriter
 from interns.runtime.llama_cpp.turns import Turn
 
 _BATCH = 512
@@ -71,7 +59,6 @@ _ADAPTERS = 8
 _MIB = 2**20
 _SMALL_VOCABULARY = 16384
 _LARGE_VOCABULARY_OUTPUTS = 128
-_LONGEST_TOKEN = 128
 _LEAST = {"auto": 2, "switch": 1}
 # What a roster file is verified on.
 _PROMPTS = (
@@ -140,11 +127,10 @@ class LlamaEngine:
         with contextlib.ExitStack() as opened:  # what is open when a later step fails
             model = Model(base.gguf, layers)
             opened.callback(model.close)
-            why = _unpackable(file) if path in _LEAST else "engine.path is swap"
+            why = unpackable(file) if path in _LEAST else "engine.path is swap"
             # A change of path frees the model; what grammars and callers use of it must stay.
             self._words = model if why else Model(base.gguf, words_only=True)
             opened.callback(self._words.close)
-            self._reserved = frozenset() if why else frozenset(spare_tokens(file))
             self._fixed = why
             self.template = ChatTemplate(
                 file.text("tokenizer.chat_template"),
@@ -161,18 +147,25 @@ class LlamaEngine:
                 threads=threads or write,
                 batch_threads=threads or read,
             )
-            self._limit = min(size.cells, model.trained_context)
             self._size = size
-            self._verified: set[tuple[str, str]] = set()
+            self._requests = Requests(
+                base,
+                self._words,
+                self.template,
+                size=size,
+                limit=min(size.cells, model.trained_context),
+                reserved=frozenset() if why else frozenset(spare_tokens(file)),
+            )
             again = partial(_swap_path, base.gguf, layers, size, budget.adapters_mib)
             first = SwapPath(model, size, _ADAPTERS, budget.adapters_mib * _MIB)
             opened.callback(first.close)
             first.open()
+            facts = {"base": base.sha256, "template": self.template.sha256}
             self._scheduler = Scheduler(
                 first,
                 again,
                 slots=slots,
-                prefixes=self._prefixes(first.context.facts, budget),
+                prefixes=make_cache(budget, facts | first.context.facts),
                 waiting=queue,
             )
             opened.callback(self._scheduler.close)
@@ -184,7 +177,7 @@ class LlamaEngine:
                     self._scheduler,
                     size=size,
                     gpu_layers=layers,
-                    prompts=[self._tokens([Message("user", text)]) for text in _PROMPTS],
+                    prompts=[self._requests.tokens([Message("user", text)]) for text in _PROMPTS],
                     least=_LEAST[path],
                     calm_s=self.calm_s,
                 )
@@ -224,7 +217,8 @@ class LlamaEngine:
             Busy: Too many requests wait, or the deadline passed before this one's turn.
             Unavailable: The engine was closed.
         """
-        prompt = self._score_prompt(request) if request.echo else ()
+        scores = self._work(self._requests.prompt_scores(request)) if request.echo else ()
+        prompt: tuple[TokenScore, ...] = scores
         if request.echo and request.sampling.max_tokens == 0:
             count = len(prompt)
             return Completion("", "length", count, 0, 0, 0.0, 0.0, 0.0, prompt=prompt)
@@ -274,22 +268,9 @@ class LlamaEngine:
             InvalidInput: Bad labels or temperature.
             InternsError: As `complete`.
         """
-        check_labels(choices)
         if not 0 < temperature < float("inf"):
             raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
-        prompt = self._tokens(messages)
-        labels = [self._words.tokenize(choice, special=False) for choice in choices]
-        longest = max(map(len, labels))
-        self._check_length(len(prompt) + longest)
-        self._verify(adapter)
-        batch = min(self._size.outputs, sum(map(len, labels)))
-        solo = Solo(
-            partial(score_labels, labels=labels, stop=self._words.eos),
-            adapter,
-            prompt,
-            min(self._size.cells, len(prompt) + max(longest, batch)),
-            adapter_key(adapter),
-        )
+        solo = self._requests.label_scores(messages, choices, adapter)
         logprobs = self._work(solo)
         heated = logprobs / temperature
         weights = np.exp(heated - heated.max())
@@ -297,7 +278,7 @@ class LlamaEngine:
             tuple(choices),
             tuple(float(value) for value in logprobs),
             tuple(float(value) for value in weights / weights.sum()),
-            len(prompt),
+            len(solo.prompt),
             solo.cached,
         )
 
@@ -332,11 +313,7 @@ class LlamaEngine:
             InvalidInput: No tokens, or ids that do not exist.
             InternsError: As `complete`.
         """
-        ids = self._checked(tokens)
-        self._verify(adapter)
-        result: npt.NDArray[np.float32] = self._work(
-            Solo(cold_logits, adapter, ids, len(ids), None)
-        )
+        result: npt.NDArray[np.float32] = self._work(self._requests.cold_logits(tokens, adapter))
         return result
 
     # State --------------------------------------------------------------------------------------
@@ -368,7 +345,7 @@ class LlamaEngine:
             "path_reason": self._packing.reason if self._packing else self._fixed,
             "base": self.base.name,
             "slots": self._scheduler.slots,
-            "context_tokens": self._limit,
+            "context_tokens": self._requests.limit,
             "cells": self._size.cells,
             "threads": self._size.threads,
             "backend": backend_description(),
@@ -386,46 +363,8 @@ class LlamaEngine:
 
     # Inside -------------------------------------------------------------------------------------
 
-    def _prefixes(self, facts: Mapping[str, str | int], budget: Budget) -> PrefixCache:
-        folder = None
-        if budget.prefix_folder is not None and budget.prefix_disk_mib:
-            facts = {"base": self.base.sha256, "template": self.template.sha256, **facts}
-            folder = PrefixFolder(budget.prefix_folder, facts, budget.prefix_disk_mib * _MIB)
-        return PrefixCache(budget.prefix_mib * _MIB, folder)
-
     def _special(self, token: int) -> str:
         return self._words.detokenize([token]) if token >= 0 else ""
-
-    def _tokens(self, messages: Sequence[Message]) -> list[int]:
-        if not messages:
-            raise InvalidInput("There is no message to answer.", "Give at least one.")
-        text = self.template.render(messages)
-        if len(text) > self._limit * _LONGEST_TOKEN:  # spares the tokenizer a megabyte
-            raise TooLong(
-                f"The prompt has {len(text)} characters; the base {self.base.name} takes fewer "
-                f"than {self._limit} tokens.",
-                "Shorten the text, or give less knowledge with it.",
-            )
-        return self._words.tokenize(text, special=True)
-
-    def _checked(self, tokens: Sequence[int]) -> list[int]:
-        ids = [int(token) for token in tokens]
-        if not self._reserved.isdisjoint(ids):
-            raise InvalidInput(
-                "The token ids hold a control token that the base reserves.",
-                "Leave it out: the engine marks interns with these tokens.",
-            )
-        if not ids or not all(0 <= i < self._words.vocab_size for i in ids):
-            raise InvalidInput("The token ids are empty or outside the vocabulary.")
-        self._check_length(len(ids))
-        return ids
-
-    def _prompt(self, request: CompletionRequest) -> list[int]:
-        if request.prompt:
-            return self._checked(request.prompt)
-        prompt = self._tokens(request.messages)
-        self._check_length(len(prompt))
-        return prompt
 
     def _work(self, solo: Solo) -> Any:
         if self._packing is not None:
@@ -433,38 +372,10 @@ class LlamaEngine:
         self._scheduler.submit(solo)
         return solo.result.result()
 
-    def _score_prompt(self, request: CompletionRequest) -> tuple[TokenScore, ...]:
-        check_sampling(request.sampling, self._words.vocab_size, least_tokens=0)
-        prompt = self._prompt(request)
-        self._verify(request.adapter)
-        count = request.sampling.logprobs or 0
-        steps = partial(score_tokens, piece=self._piece, count=count)
-        scores: tuple[TokenScore, ...] = self._work(
-            Solo(steps, request.adapter, prompt, len(prompt), None)
-        )
-        return scores
-
-    def _piece(self, token: int) -> bytes:
-        return self._words.piece(token, special=True)
-
-    def _check_length(self, count: int) -> None:
-        if count >= self._limit:
-            raise TooLong(
-                f"The prompt has {count} tokens; the base {self.base.name} takes fewer than "
-                f"{self._limit}.",
-                "Shorten the text, or give less knowledge with it.",
-            )
-
-    def _verify(self, adapter: Adapter | None) -> None:
-        if adapter is None or (adapter.sha256, adapter.base_sha256) in self._verified:
-            return
-        verify_adapter(adapter, self.base)
-        self._verified.add((adapter.sha256, adapter.base_sha256))
-
     def _submit(
         self, request: CompletionRequest, cancel: threading.Event | None, *, streaming: bool
     ) -> Generation:
-        run = self._generation(request, cancel, streaming=streaming)
+        run = self._requests.answer(request, cancel, streaming=streaming)
         if self._packing is not None:
             self._packing.asked(run.adapter, run.prompt)
         try:
@@ -473,44 +384,6 @@ class LlamaEngine:
             run.on_end()
             raise
         return run
-
-    def _generation(
-        self, request: CompletionRequest, cancel: threading.Event | None, *, streaming: bool
-    ) -> Generation:
-        sampling = request.sampling
-        check_sampling(sampling, self._words.vocab_size)
-        if request.deadline_s is not None and not request.deadline_s > 0:
-            raise InvalidInput(f"A deadline of {request.deadline_s} s is not above 0.")
-        prompt = self._prompt(request)
-        self._verify(request.adapter)
-        mask = self._mask(request.constraint)
-        return Generation(
-            prompt=prompt,
-            adapter=request.adapter,
-            most=min(sampling.max_tokens, self._limit - len(prompt)),
-            sampler=Sampler(sampling, self._words.hidden_tokens, mask),
-            writer=TextWriter(sampling.stop),
-            piece=self._words.piece,
-            stop_tokens=self._words.stop_tokens,
-            streaming=streaming,
-            cancel=cancel or threading.Event(),
-            on_end=mask.close if mask else nothing,
-            scored=sampling.logprobs is not None,
-            deadline=time.monotonic() + (request.deadline_s or math.inf),
-        )
-
-    def _mask(self, constraint: Constraint | None) -> GrammarMask | None:
-        return GrammarMask(self._words, gbnf_of(constraint)) if constraint else None
-
-
-def _unpackable(file: GgufFile) -> str:
-    template = ChatTemplate(file.text("tokenizer.chat_template"), "\x02", "\x03")
-    try:
-        check_packable(file)
-        begins = template.render((Message("user", "Hello"),)).startswith("\x02")
-    except InternsError as error:
-        return error.message
-    return "" if begins else "the base's chat template does not begin with BOS"
 
 
 def _swap_path(gguf: Path, layers: int, size: ContextSize, adapters_mib: int) -> SwapPath:

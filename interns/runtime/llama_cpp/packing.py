@@ -18,6 +18,7 @@ from typing import Literal
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
+from interns.completion import Message
 from interns.errors import BrokenFile, Busy, Incompatible, InternsError, NotFound
 from interns.gguf.reader import GgufFile
 from interns.gguf.roster_file import (
@@ -27,6 +28,7 @@ from interns.gguf.roster_file import (
     remove_roster,
     write_roster_gguf,
 )
+from interns.prompt import ChatTemplate
 from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.agreement import check_agreement
 from interns.runtime.llama_cpp.batch import ContextSize
@@ -265,3 +267,14 @@ class Packing:
     def _tell(self, reason: str) -> None:
         self.reason = reason
         log.info("engine path: %s", reason)
+
+
+def unpackable(file: GgufFile) -> str:
+    """Why no roster of a base can ever be packed; empty if one can."""
+    template = ChatTemplate(file.text("tokenizer.chat_template"), "\x02", "\x03")
+    try:
+        check_packable(file)
+        begins = template.render((Message("user", "Hello"),)).startswith("\x02")
+    except InternsError as error:
+        return error.message
+    return "" if begins else "the base's chat template does not begin with BOS"

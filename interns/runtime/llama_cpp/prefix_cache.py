@@ -6,13 +6,15 @@ common head as an entry of its own, so that it survives when the prompts themsel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from interns.runtime.llama_cpp.budget import Budget
 from interns.runtime.llama_cpp.prefixes import AdapterKey, Kept, Name, PrefixIndex
 from interns.runtime.llama_cpp.spill import PrefixFolder
 
 WORTH = 16
 _CLOSING_S = 2.0
+_MIB = 2**20
 
 
 class PrefixCache:
@@ -123,6 +125,14 @@ class PrefixCache:
         self._remove(oldest)
         if self._folder:
             self._folder.offer(oldest)
+
+
+def make_cache(budget: Budget, facts: Mapping[str, str | int]) -> PrefixCache:
+    """The cache of an engine; `facts` are what its keys and values depend on."""
+    folder = None
+    if budget.prefix_folder is not None and budget.prefix_disk_mib:
+        folder = PrefixFolder(budget.prefix_folder, facts, budget.prefix_disk_mib * _MIB)
+    return PrefixCache(budget.prefix_mib * _MIB, folder)
 
 
 def _size(kept: Iterable[Kept]) -> int:

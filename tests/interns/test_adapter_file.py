@@ -74,7 +74,7 @@ def test_llama_cpp_agrees_with_peft_when_adapter_is_exported(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    folder = make_peft(5, use_rslora=use_rslora)
+    folder = make_peft(5, use_rslora=use_rslora, strength=0.06)
     adapter = write_adapter_gguf(folder, base, tmp_path / "a.gguf", metadata={})
     ids = engine.tokenize(PROMPT)
     model = AutoModelForCausalLM.from_pretrained(torch_folder(base, Paths(tmp_path)))
@@ -85,7 +85,7 @@ def test_llama_cpp_agrees_with_peft_when_adapter_is_exported(
     expected, untuned = log_softmax(tuned), log_softmax(plain)
     kl = (np.exp(expected) * (expected - ours)).sum(-1)
     assert kl.mean() < 5e-3
-    assert (np.exp(expected) * (expected - untuned)).sum(-1).mean() > 10 * kl.mean()
+    assert (np.exp(expected) * (expected - untuned)).sum(-1).mean() > 20 * kl.mean()
 
 
 def test_records_come_back_when_metadata_is_read(make_peft, base, tmp_path):

@@ -240,7 +240,7 @@ class _Tuning:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, done)
         batch = collate(lessons, self.encoder.stop_id)
-        loss = answer_loss(self.model, batch, self.device)
+        loss = self.loss(batch)
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
         value = float(loss.detach())
@@ -250,6 +250,11 @@ class _Tuning:
         state.tokens += batch.tokens
         self.point(value)
         return value
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """As `answer_loss`, in the precision that is fast here."""
+        with fast_math(self.device):
+            return answer_loss(self.model, batch, self.device)
 
     def refuse_divergence(self, loss: float, gradient: float) -> None:
         """Raise when there is no way back: no finite numbers, or a model gone numb."""
@@ -275,7 +280,7 @@ class _Tuning:
         for lesson in batches:
             batch = collate(lesson, self.encoder.stop_id)
             n = float((batch.targets >= 0).sum())
-            total += float(answer_loss(self.model, batch, self.device)) * n
+            total += float(self.loss(batch)) * n
             count += n
         return total / count
 
@@ -334,16 +339,15 @@ def answer_loss(model: Any, batch: Batch, device: torch.device) -> torch.Tensor:
     ids, targets = batch.ids.to(device), batch.targets.to(device)
     labelled = targets >= 0
     cache = None
-    with fast_math(device):
-        if batch.prefix.shape[1]:
-            cache = DynamicCache(config=language_model.config)
-            prefix = batch.prefix.to(device)
-            language_model.model(input_ids=prefix, past_key_values=cache, use_cache=True)
-            cache.batch_repeat_interleave(len(ids))
-        hidden = language_model.model(
-            input_ids=ids, past_key_values=cache, use_cache=cache is not None
-        ).last_hidden_state
-        logits = language_model.lm_head(hidden[labelled])
+    if batch.prefix.shape[1]:
+        cache = DynamicCache(config=language_model.config)
+        prefix = batch.prefix.to(device)
+        language_model.model(input_ids=prefix, past_key_values=cache, use_cache=True)
+        cache.batch_repeat_interleave(len(ids))
+    hidden = language_model.model(
+        input_ids=ids, past_key_values=cache, use_cache=cache is not None
+    ).last_hidden_state
+    logits = language_model.lm_head(hidden[labelled])
     cap = getattr(language_model.config, "final_logit_softcapping", None)
     if cap:  # Gemma 2
         logits = torch.tanh(logits / cap) * cap

@@ -115,14 +115,20 @@ def test_the_check_itself_finds_the_wrong_intern(small, adapters) -> None:
     assert max(gaps) > ONE
 
 
-def test_nothing_is_lost_when_many_ask_and_half_hang_up(small, adapters) -> None:
-    who = (None, *adapters)
+def ask_at_once(engine, who, count: int):
+    """Many requests from 16 threads, every second hangs up; every one gets an answer."""
     asks = [
-        Ask(n % 4, n % len(TEXTS), 1 + n % 6, (n // 4) % 3 if n % 2 else None) for n in range(200)
+        Ask(n % 4, n % len(TEXTS), 1 + n % 6, (n // 4) % 3 if n % 2 else None) for n in range(count)
     ]
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda ask: _answer(small, ask, who), asks))
+        answers = list(pool.map(lambda ask: _answer(engine, ask, who), asks))
     assert all(answer is not None for answer in answers)
+    return asks, answers
+
+
+def test_nothing_is_lost_when_many_ask_and_half_hang_up(small, adapters) -> None:
+    who = (None, *adapters)
+    asks, answers = ask_at_once(small, who, 200)
     gaps = []
     for ask, answer in list(zip(asks, answers, strict=True))[::5]:
         assert answer is not None

@@ -26,7 +26,7 @@ from interns.runtime.llama_cpp.engine import LlamaEngine
 from interns.runtime.llama_cpp.prefixes import adapter_key
 from interns.runtime.llama_cpp.turns import CHUNK, STEPS
 from tests.interns.test_families import random_lora, stir
-from tests.interns.test_interleaving import ASKS, ONE, TEXTS, Ask, _answer, _request
+from tests.interns.test_interleaving import ASKS, ONE, TEXTS, Ask, _answer, _request, ask_at_once
 from tests.interns.test_roster_file import tiny_base
 from tests.making import log_softmax
 
@@ -197,12 +197,7 @@ def test_every_answer_equals_a_cold_run_by_turns(engine, on_switch, adapters, as
 
 def test_nothing_is_lost_when_many_ask_and_half_hang_up(engine, on_switch, adapters):
     who = (None, *adapters)
-    asks = [
-        Ask(n % 4, n % len(TEXTS), 1 + n % 6, (n // 4) % 3 if n % 2 else None) for n in range(120)
-    ]
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda ask: _answer(on_switch, ask, who), asks))
-    assert all(answer is not None for answer in answers)
+    asks, answers = ask_at_once(on_switch, who, 120)
     gaps = [
         _worst(engine, ask, answer, who[ask.who])
         for ask, answer in list(zip(asks, answers, strict=True))[::6]

@@ -150,7 +150,7 @@ def endless(
     while len(found) < count:
         prompts = chance.integers(100, bare._vocabulary, (count, PROMPT)).tolist()
         answers = bare.answer(prompts, most)
-        ends = engine._model.stop_tokens
+        ends = engine.stop_tokens
         found += [p for p, a in zip(prompts, answers, strict=True) if ends.isdisjoint(a)]
     return found[:count]
 
@@ -178,7 +178,7 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float, float]:
 
 def plain(engine: LlamaEngine, ids: Sequence[int]) -> str:
     """Text of token ids as the engine writes it."""
-    return b"".join(map(engine._model.piece, ids)).decode("utf-8", "replace")
+    return b"".join(map(engine._words.piece, ids)).decode("utf-8", "replace")
 
 
 def show(name: str, threads: int, rounds: Sequence[Round], count: int, most: int) -> None:

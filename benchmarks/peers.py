@@ -105,7 +105,7 @@ def asked_of_engine(
 ) -> float:
     """Tokens written per second, prompts included in the time."""
     # The server's `ignore_eos` is a bias against stop tokens as well.
-    stops = tuple((token, -100.0) for token in sorted(engine._model.stop_tokens))
+    stops = tuple((token, -100.0) for token in sorted(engine.stop_tokens))
     sampling = Sampling(max_tokens=most, temperature=0.0, logit_bias=stops)
     requests = [
         CompletionRequest((), None if i is None else adapters[i], sampling, prompt=tuple(prompt))

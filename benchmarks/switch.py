@@ -97,7 +97,7 @@ def measure(
 
 def rate(engine: LlamaEngine, used: Sequence[Adapter | None], tokens: int, number: int) -> Speed:
     """Tokens per second over all answers, prompts included; none stops early."""
-    stops = tuple((token, -100.0) for token in sorted(engine._words.stop_tokens))
+    stops = tuple((token, -100.0) for token in sorted(engine.stop_tokens))
     asked = [
         CompletionRequest(
             (Message("user", f"{number}.{i} {TEXT}"),),

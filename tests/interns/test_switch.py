@@ -281,7 +281,7 @@ def test_constraint_holds_over_a_change_of_path(base, adapters, make_adapter, tm
 
 
 def test_answer_goes_on_when_the_path_changes_under_it(engine, base, adapters, tmp_path):
-    stops = tuple((token, -100.0) for token in engine._words.stop_tokens)
+    stops = tuple((token, -100.0) for token in engine.stop_tokens)
     sampling = Sampling(max_tokens=300, logit_bias=stops, logprobs=0)
     asked = CompletionRequest((Message("user", TEXTS[1]),), adapters[0], sampling)
     expected = engine.complete(asked)
@@ -300,7 +300,7 @@ def test_answer_goes_on_when_the_path_changes_under_it(engine, base, adapters, t
     written = [score.token for score in answer.tokens]
     rows = log_softmax(engine.logits(prompt + written, adapter=adapters[0]))[len(prompt) - 1 : -1]
     best = rows.copy()
-    best[:, list(engine._words.stop_tokens)] = -np.inf
+    best[:, list(engine.stop_tokens)] = -np.inf
     best[:, engine._words.hidden_tokens] = -np.inf
     for row, token in zip(best, written, strict=True):
         assert float(row.max() - row[token]) < ONE

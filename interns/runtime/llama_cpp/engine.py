@@ -26,12 +26,7 @@ from interns.completion import (
     Message,
     TokenScore,
 )
-from interns.errors import (
-    BrokenFile,
-    InternsError,
-    InvalidInput,
-    Unavailable,
-)
+from interns.errors import BrokenFile, InternsError, InvalidInput, Unavailable
 from interns.gguf.adapter_file import file_sha256
 from interns.gguf.base_file import check_base
 from interns.gguf.roster_file import spare_tokens
@@ -283,6 +278,11 @@ class LlamaEngine:
         )
 
     # Text and tokens ----------------------------------------------------------------------------
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        return self._words.stop_tokens
 
     def count_tokens(self, text: str) -> int:
         """Number of tokens of a text, nothing added."""

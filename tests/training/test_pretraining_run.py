@@ -149,6 +149,29 @@ def test_stages_that_run_out_of_time_end_as_one_run(place: Path, finished: Path)
     assert curve(out) == curve(finished)
 
 
+def test_a_longer_run_goes_on_from_before_the_rate_fell(
+    place: Path, finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(COMMITTED.read_bytes())
+    longer = RECIPE.replace(f"steps = {STEPS}", "steps = 32")
+    (tmp_path / "recipe.toml").write_text(longer)
+    prepared = ("--corpus", str(finished / "prepared"))
+    went_on, whole = tmp_path / "went-on", tmp_path / "whole"
+    went_on.mkdir()
+    for name in ("stable.pt", "curve.jsonl"):
+        to = "checkpoint.pt" if name == "stable.pt" else name
+        (went_on / to).write_bytes((finished / name).read_bytes())
+    done = run(tmp_path, went_on, *prepared)
+    assert done.returncode == 0, done.stderr
+    assert "Going on after step 18." in done.stderr
+    assert run(tmp_path, whole, *prepared).returncode == 0
+    assert curve(went_on) == curve(whole)
+    # What has begun to decay cannot be prolonged.
+    (went_on / "checkpoint.pt").write_bytes((finished / "checkpoint.pt").read_bytes())
+    refused = run(tmp_path, went_on, *prepared)
+    assert "another recipe" in json.loads(refused.stderr.splitlines()[-1])["error"]
+
+
 def test_the_result_is_small_files_that_hold_the_weights(finished: Path, tmp_path: Path) -> None:
     result = finished / "result"
     facts = json.loads((result / "run.json").read_text())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from torch import Tensor
 
 from interns.errors import BrokenFile, Incompatible
 from interns.gguf.writing import whole_file
+from training.pretraining.recipe import PretrainRecipe
+from training.pretraining.schedule import decay_begins
 
 _PARTS = ("recipe", "tokenizer", "corpus")
 
@@ -23,7 +27,7 @@ class Checkpoint:
     """Everything that the next step depends on.
 
     Attributes:
-        identity: Hashes of ``recipe``, ``tokenizer`` and ``corpus``.
+        identity: Hashes of ``recipe`` (`recipe_sha256`), ``tokenizer`` and ``corpus``.
         step: Steps that are done; with the recipe's seed it is the position in the data.
         weights: Of the model.
         optimizers: State of each, in order.
@@ -49,6 +53,19 @@ class Checkpoint:
         torch.save({**vars(self), "optimizers": list(self.optimizers)}, held)
         with whole_file(path) as partial:
             partial.write_bytes(held.getbuffer())
+
+
+def recipe_sha256(recipe: PretrainRecipe, step: int) -> str:
+    """Hash of the settings that the first `step` steps depend on, 64 hex digits.
+
+    How long the run is, how long its rate decays and what is read then count only once that has
+    begun: until there a longer recipe goes on from the same state.
+    """
+    if step > decay_begins(recipe.course):
+        return recipe.sha256
+    values = recipe.to_dict()
+    del values["decay"], values["training"]["steps"], values["training"]["decay"]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -1,6 +1,7 @@
 """One stage of a run: as many steps as the time allows, from where the last stage ended.
 
 The folder of a run holds ``prepared/`` (unless a prepared corpus was given), ``checkpoint.pt``,
+``stable.pt`` (the last checkpoint before the rate decays, from which a longer run can go on),
 ``curve.jsonl``, ``run.json`` and, when it is finished, ``result/``: all that has to come back from
 another machine, each file small.
 """
@@ -31,12 +32,14 @@ from training.pretraining.checkpoint import (
     check_identity,
     load_checkpoint,
     random_state,
+    recipe_sha256,
     restore_random,
 )
 from training.pretraining.curves import Curve, draw
 from training.pretraining.packing import Reader
 from training.pretraining.preparing import Order, is_prepared, load_corpus, prepare
 from training.pretraining.recipe import TOKENIZER, PretrainRecipe
+from training.pretraining.schedule import decay_begins
 from training.pretraining.shards import write_shards
 from training.pretraining.throughput import flops_per_token
 from training.pretraining.tokenizer import control_id, load_tokenizer, tokenizer_sha256
@@ -44,9 +47,10 @@ from training.pretraining.tokens import TokenFile
 from training.pretraining.trainer import Trainer
 from training.reference import pick_device
 
-CHECKPOINT, CURVE, FACTS, RESULT = "checkpoint.pt", "curve.jsonl", "run.json", "result"
+CHECKPOINT, STABLE, CURVE = "checkpoint.pt", "stable.pt", "curve.jsonl"
+FACTS, RESULT = "run.json", "result"
 _REPORT_S = 5.0
-_BYTES_PER_WEIGHT = 16  # weights and moments in fp32, and the same again while one is replaced
+_BYTES_PER_WEIGHT = 24  # weights and a moment in fp32; three times when the rate begins to decay
 
 
 @dataclass(frozen=True)
@@ -161,11 +165,10 @@ class _Stage:
         """Token files and their fingerprint."""
         return load_corpus(self.token_files, self.tokenizer)
 
-    @cached_property
-    def identity(self) -> Mapping[str, str]:
-        """What a checkpoint must have been made with."""
+    def identity(self, step: int) -> Mapping[str, str]:
+        """What a checkpoint after `step` steps must have been made with."""
         return {
-            "recipe": self.recipe.sha256,
+            "recipe": recipe_sha256(self.recipe, step),
             "tokenizer": tokenizer_sha256(self.tokenizer),
             "corpus": self.corpus[1],
         }
@@ -175,7 +178,7 @@ class _Stage:
         files, _ = self.corpus
         found = load_checkpoint(self.checkpoint) if self.checkpoint.is_file() else None
         if found is not None:
-            check_identity(found, self.identity, self.checkpoint)
+            check_identity(found, self.identity(found.step), self.checkpoint)
         require_space(
             self.job.out, self.recipe.shape.parameters * _BYTES_PER_WEIGHT, "A checkpoint"
         )
@@ -211,9 +214,13 @@ class _Stage:
                 last_report = now
                 self._progress(float(loss))
             over = time.monotonic() + 2 * (self.pace.longest + self.saved) > self.job.until
-            if over or batch is None or now - last_save >= course.checkpoint_s:
+            turn = self.step == decay_begins(course) and batch is not None
+            if over or turn or batch is None or now - last_save >= course.checkpoint_s:
                 self._save(trainer, reader)
                 last_save = time.monotonic()
+            if turn:
+                with whole_file(self.job.out / STABLE) as partial:
+                    shutil.copyfile(self.checkpoint, partial)
             if over:
                 return
 
@@ -232,7 +239,7 @@ class _Stage:
             self._check(math.nan, math.nan, reader)
         began = time.monotonic()
         Checkpoint(
-            identity=self.identity,
+            identity=self.identity(self.step),
             step=self.step,
             weights=trainer.model.state_dict(),
             optimizers=tuple(optimizer.state_dict() for optimizer in trainer.optimizers),
@@ -294,7 +301,7 @@ class _Stage:
         return {
             **outcome,
             "recipe": self.recipe.to_dict(),
-            "identity": dict(self.identity),
+            "identity": dict(self.identity(self.step)),
             "parameters": self.recipe.shape.parameters,
             "tokens": self.step * self.recipe.course.rows * self.recipe.shape.context,
             "flops_per_token": flops_per_token(self.recipe.shape),

@@ -288,15 +288,13 @@ class Context:
 
     def save_sequence(self, sequence: int) -> bytes:
         """Keys and values of a sequence, as `restore_sequence` takes them; empty if it fails."""
-        size = api.llama_state_seq_get_size(self.pointer, sequence)
-        buffer = (ctypes.c_uint8 * size)()
-        written = api.llama_state_seq_get_data(self.pointer, buffer, size, sequence)
-        return bytes(buffer) if written == size else b""
+        state = bytes(api.llama_state_seq_get_size(self.pointer, sequence))
+        written = api.llama_state_seq_get_data(self.pointer, _bytes_in(state), len(state), sequence)
+        return state if written == len(state) else b""
 
     def restore_sequence(self, sequence: int, state: bytes) -> bool:
         """Put saved keys and values into an empty sequence; False if there is no room."""
-        # Read where it lies, not copied.
-        data = ctypes.cast(ctypes.c_char_p(state), ctypes.POINTER(ctypes.c_uint8))
+        data = _bytes_in(state)
         return bool(api.llama_state_seq_set_data(self.pointer, data, len(state), sequence))
 
     def clear(self) -> None:
@@ -308,6 +306,11 @@ class Context:
         if self.pointer:
             api.llama_free(self.pointer)
             self.pointer = None
+
+
+def _bytes_in(state: bytes) -> Any:
+    """Where they lie: states are megabytes, and a new one is written before anyone else has it."""
+    return ctypes.cast(ctypes.c_char_p(state), ctypes.POINTER(ctypes.c_uint8))
 
 
 def _is_text(piece: bytes) -> bool:

@@ -38,14 +38,15 @@ def log_sum_exp(rows: Logits) -> Floats:
     return result
 
 
-def logprob_at(logits: Logits, tokens: Sequence[int]) -> list[float]:
-    """Natural log-probabilities of some tokens; `logits` is (vocabulary,)."""
-    # As `log_sum_exp`, to the last bit; done for every token that is written, so without its frame.
+def take_logprobs(logits: Logits, tokens: Sequence[int]) -> list[float]:
+    """Natural log-probabilities of some tokens; `logits` is (vocabulary,) and is used up."""
+    # As `log_sum_exp`, to the last bit; done for every token that is written, so in place.
+    values = [float(logits[token]) for token in tokens]
     top = np.maximum.reduce(logits)
-    room = np.subtract(logits, top)
-    np.exp(room, out=room)
-    total = float(np.log(np.add.reduce(room)) + top)
-    return [float(logits[token]) - total for token in tokens]
+    np.subtract(logits, top, out=logits)
+    np.exp(logits, out=logits)
+    total = float(np.log(np.add.reduce(logits)) + top)
+    return [value - total for value in values]
 
 
 def likeliest(logits: Logits, count: int) -> list[int]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from interns.completion import Sampling
 from interns.errors import InvalidInput
-from interns.runtime.llama_cpp.logprobs import Logits, likeliest, logprob_at
+from interns.runtime.llama_cpp.logprobs import Logits, likeliest, take_logprobs
 
 _PENALTY_WINDOW = 64
 _WORD = 2**64 - 1
@@ -102,9 +102,6 @@ class Sampler:
         self._sampling = sampling
         self._hidden = hidden
         self._mask = mask
-        biases = dict(sampling.logit_bias)
-        self._biased = np.fromiter(biases, dtype=np.int64)
-        self._biases = np.fromiter(biases.values(), dtype=np.float32)
         self._step = 0
         self._recent: deque[int] = deque(maxlen=_PENALTY_WINDOW)
 
@@ -114,10 +111,10 @@ class Sampler:
         Raises:
             InvalidInput: The constraint allows no token at all.
         """
-        allowed = logits.copy()
-        if len(self._biased):
-            allowed[self._biased] += self._biases
-        allowed[self._hidden] = -np.inf
+        if self._step == 0:
+            self._offsets = self._make_offsets(len(logits))
+            self._scratch = np.empty_like(self._offsets)
+        allowed = np.add(logits, self._offsets, out=self._scratch)
         if self._mask is not None:
             allowed = self._mask.apply(allowed)
         scores = self._penalized(allowed)
@@ -130,9 +127,19 @@ class Sampler:
             self._mask.accept(token)
         self._recent.append(token)
         self._step += 1
-        others = likeliest(allowed, self._sampling.logprobs or 0)
-        logprob, *more = logprob_at(allowed, [token, *others])
+        if not self._sampling.logprobs:
+            return Pick(token, take_logprobs(allowed, (token,))[0])
+        others = likeliest(allowed, self._sampling.logprobs)
+        logprob, *more = take_logprobs(allowed, (token, *others))
         return Pick(token, logprob, tuple(zip(others, more, strict=True)))
+
+    def _make_offsets(self, vocabulary: int) -> Logits:
+        """What is added to the logits: biases, and minus infinity for what is never written."""
+        offsets = np.zeros(vocabulary, dtype=np.float32)
+        for token, bias in self._sampling.logit_bias:
+            offsets[token] = bias
+        offsets[self._hidden] = -np.inf
+        return offsets
 
     def _penalized(self, logits: Logits) -> Logits:
         penalty = self._sampling.repeat_penalty

@@ -27,9 +27,8 @@ from interns.runtime.llama_cpp.library import Context
 from interns.runtime.llama_cpp.path import Path
 from interns.runtime.llama_cpp.prefix_cache import PrefixCache
 from interns.runtime.llama_cpp.sequences import Sequences
-from interns.runtime.llama_cpp.turns import CHUNK, Lane, Rotation, Turn
-
-_LEAST_CHUNK = 4
+from interns.runtime.llama_cpp.shares import share_out
+from interns.runtime.llama_cpp.turns import Lane, Rotation, Turn
 
 
 class Scheduler:
@@ -169,6 +168,8 @@ class Scheduler:
             if isinstance(item, Move):
                 item.carry_out(self._try_move)
                 continue
+            if idle:
+                self._intake.gather()
             self._rotation.add(item)
             idle = False
             if why := self.path.obstacle(item):
@@ -203,27 +204,20 @@ class Scheduler:
 
     def _go_to(self, path: Path) -> None:
         """Leave the present path; whoever was in progress begins again on the other."""
-        self._rewind()
+        self._rotation.rewind()
         self._sequences.go_to(path)
         self.counts["moves"] += 1
-
-    def _rewind(self) -> None:
-        """Nothing is in the cache any more: who was in progress waits to begin again, first."""
-        for lane in self._rotation:
-            begun, lane.solo, lane.runs = lane.begun, None, []
-            lane.waiting.extendleft(reversed(begun))
-            for job in lane.waiting:
-                job.rewind()
 
     # Steps --------------------------------------------------------------------------------------
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
         for lane in self._rotation:
-            for job in [j for j in (*lane.begun, *lane.waiting) if j.cancel.is_set()]:
-                self._finish(lane, job, "cancelled")
-            for job in [j for j in (*lane.begun, *lane.waiting) if j.deadline <= now]:
-                if job.begun:
+            jobs = (*lane.begun, *lane.waiting)
+            for job in [j for j in jobs if j.deadline <= now or j.cancel.is_set()]:
+                if job.cancel.is_set():
+                    self._finish(lane, job, "cancelled")
+                elif job.begun:
                     self._finish(lane, job, "deadline")
                 else:
                     self._fail(lane, job, Busy("No turn came before the deadline.", "Try again."))
@@ -315,47 +309,48 @@ class Scheduler:
             turn.prompt_tokens += rows
 
     def _compute(self, runs: Sequence[Generation], turn: Turn) -> None:
-        rows: list[Row] = []
-        outputs: list[Generation] = []
-        counts: list[tuple[Generation, int]] = []
-        room = self._rotation.room if len(self._rotation) > 1 else CHUNK
-        for run in sorted(runs, key=lambda run: run.prefilling):
-            if run.prefilling and room < _LEAST_CHUNK:
-                continue
-            new = run.rows(room)
-            rows += new
-            counts.append((run, len(new)))
-            if run.prefilling:
-                room -= len(new)
-                turn.prompt_tokens += len(new)
-            if new[-1].output:
-                outputs.append(run)
-        self.decode(rows)
-        for run, count in counts:
-            run.decoded += count
-        logits = self.context.logits() if outputs else None
-        for i, run in enumerate(outputs):
-            if logits is not None:
-                self._take(run, logits[i], turn)
+        shares = list(share_out(runs, self._rotation.prompt_room(runs)))
+        self.decode([row for share in shares for row in share.rows])
+        for share in shares:
+            share.run.decoded += len(share.rows)
+            turn.prompt_tokens += len(share.rows) if share.prompt else 0
+        outputs = [share.run for share in shares if share.rows[-1].output]
+        over: list[Generation] = []
+        try:
+            for run, logits in zip(outputs, self.context.logits() if outputs else (), strict=True):
+                if self._take(run, logits, turn):
+                    over.append(run)
+        finally:
+            for run in over:  # nobody waits for the copies
+                self._sequences.clear_away(run, keep=True)
 
-    def _take(self, run: Generation, logits: Any, turn: Turn) -> None:
+    def _take(self, run: Generation, logits: Any, turn: Turn) -> bool:
+        """Write its next token; whether its whole answer was given out with that."""
         lane = self._rotation.lane(run)
         try:
             reason = run.take(logits)
         except InternsError as error:
             self._fail(lane, run, error)
-            return
+            return False
         self.counts["written_tokens"] += 1
         turn.written += 1
         if reason is not None:
-            self._finish(lane, run, reason)
+            self._give_out(lane, run, reason)
+        return reason is not None
 
-    def _finish(self, lane: Lane, job: Job, reason: FinishReason) -> None:
-        if job.sequence >= 0 and (reason == "stop" or isinstance(job, Generation)):
-            self._sequences.keep(job)
-        self._leave(lane, job)
+    def _give_out(self, lane: Lane, job: Job, reason: FinishReason) -> None:
+        """Its place is free when the answer comes; its sequence is not cleared away yet."""
+        self._remove(lane, job)
+        if job.sequence >= 0:
+            self._sequences.end(job)
         self._done(job)
         job.finish(reason)
+
+    def _finish(self, lane: Lane, job: Job, reason: FinishReason) -> None:
+        self._give_out(lane, job, reason)
+        if job.sequence >= 0:
+            keep = reason == "stop" or isinstance(job, Generation)
+            self._sequences.clear_away(job, keep=keep)
 
     def _fail(self, lane: Lane, job: Job, error: InternsError) -> None:
         self._leave(lane, job)
@@ -363,14 +358,17 @@ class Scheduler:
         job.fail(error)
 
     def _leave(self, lane: Lane, job: Job) -> None:
+        self._remove(lane, job)
+        if job.sequence >= 0:
+            self._sequences.release(job)
+
+    def _remove(self, lane: Lane, job: Job) -> None:
         if job is lane.solo:
             lane.solo = None
         elif job in lane.runs:
             lane.runs.remove(job)
         else:
             lane.waiting.remove(job)
-        if job.sequence >= 0:
-            self._sequences.release(job)
 
     def _done(self, job: Job) -> None:
         self._intake.done(time.perf_counter() - job.submitted_at)

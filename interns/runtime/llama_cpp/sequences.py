@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,8 @@ from interns.runtime.llama_cpp.prefix_cache import PrefixCache
 from interns.runtime.llama_cpp.prefixes import AdapterKey, Kept
 
 SHORTEST = 4
+
+log = logging.getLogger(__name__)
 
 
 class Sequences:
@@ -78,22 +81,26 @@ class Sequences:
             self._first[job.sequence] = first
 
     def release(self, job: Job) -> None:
-        """Take its sequence from a job."""
-        self.context.drop_sequence(job.sequence)
+        """Take its sequence from a job that is not over."""
+        self.end(job)
+        self.clear_away(job)
+
+    def end(self, job: Job) -> None:
+        """A job is over and counts no more; what it computed lies there until `clear_away`."""
         self.open.discard(job.sequence)
+        self.path.give_back(job.adapter)
+
+    def clear_away(self, job: Job, *, keep: bool = False) -> None:
+        """Free the sequence of an ended job, which may be copied first for the next such prompt."""
+        try:
+            if keep:
+                self._keep(job)
+        except Exception:  # a copy that failed is not the failure of an answer
+            log.exception("what an answer computed could not be kept")
+        self.context.drop_sequence(job.sequence)
         self.free.append(job.sequence)
         self._first.pop(job.sequence, None)
         job.sequence = -1
-        self.path.give_back(job.adapter)
-
-    def keep(self, job: Job) -> None:
-        """Copy what a finished job computed for the next prompt that begins like it."""
-        key = _files_under(job)
-        if key is None:
-            return
-        filed = self._filed(key)
-        if self._prefixes.wants(filed, job.tokens):
-            self._save(filed, job.tokens, job.sequence)
 
     def go_to(self, path: Path) -> None:
         """Leave the present path. Its context goes first, so that there are never two caches.
@@ -128,6 +135,14 @@ class Sequences:
         self.path.close()
 
     # Inside -------------------------------------------------------------------------------------
+
+    def _keep(self, job: Job) -> None:
+        key = _files_under(job)
+        if key is None:
+            return
+        filed = self._filed(key)
+        if self._prefixes.wants(filed, job.tokens):
+            self._save(filed, job.tokens, job.sequence)
 
     def _begun(self, row: Row) -> Row:
         token = self._first.get(row.sequences[0]) if row.position == 0 else None

@@ -7,7 +7,7 @@ at most eight steps or one chunk of prompt tokens, whichever comes first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from interns.runtime.llama_cpp.generation import Generation
@@ -100,6 +100,14 @@ class Rotation:
         """Prompt tokens that are left in this turn; nobody waits for a lane that is alone."""
         return CHUNK - self.turn.prompt_tokens if len(self._lanes) > 1 else 2 * CHUNK
 
+    def prompt_room(self, runs: Sequence[Generation]) -> int:
+        """Prompt tokens that the next batch of these answers may have.
+
+        A burst of prompts may fill it as long as nobody waits for the next token of an answer.
+        """
+        burst = len(runs) > 1 and all(run.prefilling for run in runs)
+        return self.room if burst or len(self._lanes) > 1 else CHUNK
+
     def lane(self, job: Job) -> Lane:
         """The lane of a request in progress."""
         return self._lanes[job.key]
@@ -124,6 +132,14 @@ class Rotation:
         self.past.append(self._turn)
         self._lanes[self._turn.key] = self._lanes.pop(self._turn.key)
         self._turn = None
+
+    def rewind(self) -> None:
+        """Nothing is in the cache any more: who was in progress waits to begin again, first."""
+        for lane in self:
+            begun, lane.solo, lane.runs = lane.begun, None, []
+            lane.waiting.extendleft(reversed(begun))
+            for job in lane.waiting:
+                job.rewind()
 
     def clear(self) -> list[Job]:
         """Take out every request."""

@@ -144,6 +144,7 @@ def test_all_end_and_nothing_is_lost_when_half_are_cancelled(base, adapters):
             reasons = list(pool.map(ask, range(80)))
         assert engine.stats()["active"] == engine.stats()["waiting"] == 0
         assert engine._scheduler._intake.jobs == 0
-    assert len(engine._scheduler._sequences.free) == 5  # cleared away after the answer, before the end
+    # A sequence is cleared away after its answer was given out, but before the engine ends.
+    assert len(engine._scheduler._sequences.free) == 5
     assert set(reasons[::2]) <= {"stop", "length"}
     assert "cancelled" in reasons[1::2]

@@ -9,7 +9,7 @@ base, read as BOS: a prompt that begins with it instead of BOS is the prompt und
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ from gguf.constants import GGMLQuantizationType, GGUFValueType
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.errors import BrokenFile, Incompatible
+from interns.errors import BrokenFile, Incompatible, Unavailable
 from interns.gguf.adapter_file import check_adapter, file_sha256
 from interns.gguf.families import MODULES, NORMS
 from interns.gguf.metadata import copy_metadata
@@ -132,18 +132,25 @@ def roster_sha256(base: BaseModelRef, adapters: Sequence[Adapter]) -> str:
     return sha256("\n".join(parts).encode()).hexdigest()
 
 
-def write_roster_gguf(base: BaseModelRef, adapters: Sequence[Adapter], out: Path) -> RosterFile:
+def write_roster_gguf(
+    base: BaseModelRef,
+    adapters: Sequence[Adapter],
+    out: Path,
+    wanted: Callable[[], bool] = lambda: True,
+) -> RosterFile:
     """Pack a base and adapters; the base's weights keep their bytes.
 
     Args:
         base: Of family ``llama``; see `check_packable`.
         adapters: Different, at least one; each was exported for this base.
         out: The file to write; whole or absent.
+        wanted: Asked before every tensor; when it says no, the writing ends.
 
     Raises:
         BrokenFile: The base or an adapter is damaged.
         Incompatible: They cannot be packed; says why.
         NoSpace: The disk is full.
+        Unavailable: It was not wanted any more.
     """
     file = read_gguf(base.gguf)
     check_packable(file, len(adapters))
@@ -168,7 +175,9 @@ def write_roster_gguf(base: BaseModelRef, adapters: Sequence[Adapter], out: Path
             writer.add_string(f"{_KEY}base.sha256", base.sha256)
             writer.add_array(f"{_KEY}adapters", [adapter.sha256 for adapter in adapters])
             writer.add_array(f"{_KEY}scales", [float(adapter.scale) for adapter in adapters])
-            _write_tensors(writer, file, loras, rank)
+            for _ in _write_tensors(writer, file, loras, rank):
+                if not wanted():
+                    raise Unavailable("The roster file is not wanted any more.")
         finally:
             writer.close()
     _seal(out).write_text(file_sha256(out) + "\n")
@@ -250,8 +259,10 @@ def _read_lora(adapter: Adapter, base: BaseModelRef) -> _Lora:
     return _Lora(file, adapter.scale, file.number("adapter.lora.alpha"))
 
 
-def _write_tensors(writer: GGUFWriter, base: GgufFile, loras: Sequence[_Lora], rank: int) -> None:
-    """The base's weights and the stacked adapters, one in memory at a time."""
+def _write_tensors(
+    writer: GGUFWriter, base: GgufFile, loras: Sequence[_Lora], rank: int
+) -> Iterator[None]:
+    """The base's weights and the stacked adapters, one in memory at a time; stops at each."""
     stored = _stored(base)
     targets = [name for name in base.tensors if name.split(".")[-2] in MODULES.values()]
     slots = len(loras) + 1
@@ -278,9 +289,11 @@ def _write_tensors(writer: GGUFWriter, base: GgufFile, loras: Sequence[_Lora], r
     writer.write_ti_data_to_file()
     for parts in stored.values():
         writer.write_tensor_data(np.concatenate([base.raw(part) for part in parts]))
+        yield
     for target in targets:
         for stack in _stacks(target, base.tensors[target].shape, loras, rank):
             writer.write_tensor_data(stack)
+            yield
 
 
 def _stored(base: GgufFile) -> dict[str, tuple[str, ...]]:

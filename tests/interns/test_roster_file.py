@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.errors import BrokenFile, Incompatible, NotFound
+from interns.errors import BrokenFile, Incompatible, NotFound, Unavailable
 from interns.gguf.adapter_file import file_sha256, write_adapter_gguf
 from interns.gguf.base_file import write_base_gguf
 from interns.gguf.reader import read_gguf
@@ -180,6 +180,20 @@ def test_alpha_counts_when_a_foreign_adapter_states_one(packed, tmp_path):
     b = read_gguf(path).array("blk.0.ffn_up.weight.lora_b")
     stack = read_gguf(roster.path).array("blk.0.ffn_up.lora_b")
     np.testing.assert_allclose(stack[1], b * 4, rtol=1e-6)  # alpha 16 at rank 4
+
+
+def test_writing_ends_at_once_when_the_file_is_not_wanted_any_more(packed, tmp_path):
+    asked = []
+
+    def wanted() -> bool:
+        asked.append(1)
+        return len(asked) < 5
+
+    out = tmp_path / "roster.gguf"
+    with pytest.raises(Unavailable, match="not wanted"):
+        write_roster_gguf(packed.base, packed.adapters, out, wanted)
+    assert len(asked) == 5
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_is_known_again_only_when_nothing_changed(packed, tmp_path):

@@ -178,12 +178,14 @@ class Packing:
             try:
                 self._pack(wanted)
             except Exception as error:  # any doubt leaves the engine where it is
-                if isinstance(error, InternsError):
+                if not self._is_wanted(wanted):
+                    log.info("the roster changed while it was packed")
+                elif isinstance(error, InternsError):
                     log.warning("The roster is not packed: %s", error)
                 else:
                     log.exception("packing the roster failed")
                 with self._changed:
-                    if self._wanted is wanted and not self._closed:
+                    if self._is_wanted(wanted):
                         self._tell(f"packing failed: {error}")
             with self._changed:
                 self._working = False
@@ -200,7 +202,7 @@ class Packing:
         for adapter in wanted.adapters:
             verify_adapter(adapter, self._base)
         roster = self._made(wanted)
-        if self._closed:
+        if not self._is_wanted(wanted):
             return
         model = Model(roster.path, self._gpu_layers)
         try:
@@ -220,7 +222,7 @@ class Packing:
             raise
         path = SwitchPath(model, self._size, roster)
         with self._changed:
-            if self._wanted is not wanted or self._closed:
+            if not self._is_wanted(wanted):
                 path.close()
                 return
             moved = self._scheduler.move(path)
@@ -244,7 +246,12 @@ class Packing:
         try:
             return read_roster(path, self._base, wanted.adapters)
         except (NotFound, BrokenFile, Incompatible):
-            return write_roster_gguf(self._base, wanted.adapters, path)
+            return write_roster_gguf(
+                self._base, wanted.adapters, path, lambda: self._is_wanted(wanted)
+            )
+
+    def _is_wanted(self, wanted: _Wanted) -> bool:
+        return self._wanted is wanted and not self._closed
 
     def _moved(self, refused: str, wanted: _Wanted, worst: float) -> None:
         with self._changed:

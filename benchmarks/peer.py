@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from llama_cpp import Llama, llama_cpp
-
 from interns.runtime.llama_cpp.library import may_repack
+from interns.runtime.llama_cpp.native import api, llama_cpp
 
 
-def llama(**options: Any) -> Llama:
-    """Return a `Llama` that repacks weights only where the engine does.
+def llama(**options: Any) -> Any:
+    """Return a `Llama` that repacks weights only where the engine does, in a library loaded as its.
 
     Args:
         options: As for `Llama`, which has no option of its own for this.
     """
-    plain = llama_cpp.llama_model_default_params
+    plain = api.llama_model_default_params
 
     def params() -> Any:
         made = plain()
         made.use_extra_bufts = may_repack()
         return made
 
-    llama_cpp.llama_model_default_params = params
+    api.llama_model_default_params = params
     try:
-        return Llama(**options)
+        return llama_cpp.Llama(**options)
     finally:
-        llama_cpp.llama_model_default_params = plain
+        api.llama_model_default_params = plain

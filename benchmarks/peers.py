@@ -12,6 +12,7 @@ from the source distribution of the llama-cpp-python that is installed::
 Eight requests are made at once, of eight interns, of one, and of the base: of `llama-server` by HTTP
 with an adapter per request, of the engine by calls from as many threads. Both compute the same
 prompts, greedily and without stop tokens; they take turns, and the best of several rounds counts.
+The tools' threads wait for each other as they do by default, which is best on an idle machine only.
 Prints Markdown tables.
 """
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import socket
 import subprocess
 import tempfile
@@ -42,8 +42,6 @@ from interns.runtime.llama_cpp.library import may_repack
 
 AT_ONCE, PROMPT, CELLS, BATCH = 8, 48, 4096, 512
 START_S = 120
-# As the engine: threads that spin while they wait starve each other on a machine that is not idle.
-ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
 Prompts = Sequence[Sequence[int]]
 
 
@@ -160,7 +158,7 @@ def serving(
         *(() if may_repack() else ("--no-repack",)),
     ]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
                 wait_for(client, process)
@@ -219,7 +217,7 @@ def batched_bench(
         *("--output-format", "jsonl"),
         *(() if may_repack() else ("--no-repack",)),
     ]
-    done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     lines = (done.stdout + done.stderr).splitlines()
     return [json.loads(line) for line in lines if line.startswith('{"n_kv_max"')]
 

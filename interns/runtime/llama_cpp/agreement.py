@@ -100,8 +100,10 @@ def _mixed(
             sequences=len(members),
             batch=size.batch,
             outputs=size.outputs,
-            threads=size.threads,
-            batch_threads=size.threads,
+            # One thread: who is answered meanwhile keeps the cores, and OpenMP would count helpers of
+            # this thread for ever and stop spinning (`native`), since they are more than the cores.
+            threads=1,
+            batch_threads=1,
         )
         context = Context(packed, small)
         try:

@@ -7,17 +7,21 @@ import os
 from collections import deque
 from typing import Any
 
-_SPINNING = "OMP_WAIT_POLICY"
-_previous = os.environ.get(_SPINNING)
-# Threads that spin while they wait make decoding a hundred times slower as soon as another process
-# (a training run) wants the same cores. OpenMP reads this once, when the library is loaded.
-os.environ.setdefault(_SPINNING, "passive")
+# How threads wait for each other, dozens of times per layer. OpenMP reads it once, when the library is
+# loaded. Threads that sleep at once need twice the time for a token with an adapter; threads that
+# spin for long make decoding a hundred times slower as soon as another process (a training run) wants
+# the same cores. So they spin for some ten microseconds (docs/benchmarks.md).
+_WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
+_given = {name: os.environ.get(name) for name in _WAITING}
+if not any(_given.values()):
+    os.environ.update(_WAITING)
 try:
     import llama_cpp
     import llama_cpp.llama_cpp as api
 finally:
-    if _previous is None:
-        del os.environ[_SPINNING]
+    for _name, _value in _given.items():
+        if _value is None:
+            os.environ.pop(_name, None)
 
 __all__ = ["api", "forget_messages", "last_messages", "llama_cpp"]
 

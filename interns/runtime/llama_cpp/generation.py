@@ -13,7 +13,6 @@ from interns.adapter import Adapter
 from interns.completion import Completion, Delta, FinishReason, TokenScore
 from interns.errors import InternsError
 from interns.runtime.llama_cpp.batch import Row
-from interns.runtime.llama_cpp.logprobs import Logits
 from interns.runtime.llama_cpp.prefixes import AdapterKey, adapter_key
 from interns.runtime.llama_cpp.sampling import Pick, Sampler
 from interns.runtime.llama_cpp.text_writer import TextWriter
@@ -115,9 +114,8 @@ class Generation:
         tokens = [*self.prompt, *self.written] if self.written else self.prompt
         return prompt_rows(tokens, self.decoded, self.sequence, budget)
 
-    def take(self, logits: Logits) -> FinishReason | None:
-        """Pick the next token; returns why the answer ends, if it does."""
-        pick = self.sampler.pick(logits)
+    def take(self, pick: Pick) -> FinishReason | None:
+        """Write the next token; returns why the answer ends, if it does."""
         if not self.written:
             self.first_at = time.perf_counter()
         self.written.append(pick.token)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -36,17 +34,6 @@ def log_sum_exp(rows: Logits) -> Floats:
         np.exp(room, out=room)
         result[start : start + step] = np.log(room.sum(axis=1)) + top[:, 0]
     return result
-
-
-def take_logprobs(logits: Logits, tokens: Sequence[int]) -> list[float]:
-    """Natural log-probabilities of some tokens; `logits` is (vocabulary,) and is used up."""
-    # As `log_sum_exp`, to the last bit; done for every token that is written, so in place.
-    values = [float(logits[token]) for token in tokens]
-    top = np.maximum.reduce(logits)
-    np.subtract(logits, top, out=logits)
-    np.exp(logits, out=logits)
-    total = float(np.log(np.add.reduce(logits)) + top)
-    return [value - total for value in values]
 
 
 def likeliest(logits: Logits, count: int) -> list[int]:

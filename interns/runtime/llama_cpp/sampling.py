@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from interns.completion import Sampling
 from interns.errors import InvalidInput
-from interns.runtime.llama_cpp.logprobs import Logits, likeliest, take_logprobs
+from interns.runtime.llama_cpp.logprobs import Logits, likeliest, log_sum_exp
 
 _PENALTY_WINDOW = 64
 _WORD = 2**64 - 1
@@ -106,32 +107,41 @@ class Sampler:
         self._recent: deque[int] = deque(maxlen=_PENALTY_WINDOW)
 
     def pick(self, logits: Logits) -> Pick:
-        """The next token.
+        """The next token; `logits` is (vocabulary,).
 
         Raises:
             InvalidInput: The constraint allows no token at all.
         """
+        [pick] = pick_all([self], logits[None])
+        if isinstance(pick, InvalidInput):
+            raise pick
+        return pick
+
+    def allow(self, logits: Logits, allowed: Logits) -> None:
+        """Write the logits of what may come next into `allowed`, minus infinity elsewhere."""
         if self._step == 0:
             self._offsets = self._make_offsets(len(logits))
-            self._scratch = np.empty_like(self._offsets)
-        allowed = np.add(logits, self._offsets, out=self._scratch)
+        np.add(logits, self._offsets, out=allowed)
         if self._mask is not None:
-            allowed = self._mask.apply(allowed)
+            allowed[:] = self._mask.apply(allowed)
+
+    def choose(self, allowed: Logits, best: int, total: float) -> Pick:
+        """Pick one of the `allowed`, of which `best` is the likeliest and `total` the log-sum-exp."""
+        token = best
         scores = self._penalized(allowed)
-        token = int(scores.argmax())
-        if not math.isfinite(allowed[token]):
-            raise InvalidInput("No token fits the constraint.", "Check the grammar.")
+        if scores is not allowed:
+            token = int(scores.argmax())
         if self._sampling.temperature > 0:
             token = self._draw(scores)
         if self._mask is not None:
             self._mask.accept(token)
         self._recent.append(token)
         self._step += 1
+        logprob = float(allowed[token]) - total
         if not self._sampling.logprobs:
-            return Pick(token, take_logprobs(allowed, (token,))[0])
+            return Pick(token, logprob)
         others = likeliest(allowed, self._sampling.logprobs)
-        logprob, *more = take_logprobs(allowed, (token, *others))
-        return Pick(token, logprob, tuple(zip(others, more, strict=True)))
+        return Pick(token, logprob, tuple((i, float(allowed[i]) - total) for i in others))
 
     def _make_offsets(self, vocabulary: int) -> Logits:
         """What is added to the logits: biases, and minus infinity for what is never written."""
@@ -169,6 +179,29 @@ class Sampler:
         ids, exponents = ids[keep], exponents[keep]
         luck = _gumbel(chosen.seed, self._step, ids)
         return int(ids[(exponents / chosen.temperature + luck).argmax()])
+
+
+def pick_all(samplers: Sequence[Sampler], logits: Logits) -> list[Pick | InvalidInput]:
+    """The next token of each answer, or why there is none; `logits` is (answers, vocabulary).
+
+    What the answers have in common is computed for all of them at once.
+    """
+    allowed = np.empty_like(logits)
+    for sampler, row, out in zip(samplers, logits, allowed, strict=True):
+        sampler.allow(row, out)
+    best = allowed.argmax(axis=1).tolist()
+    stuck = [not math.isfinite(row[token]) for row, token in zip(allowed, best, strict=True)]
+    if any(stuck):
+        allowed[stuck] = 0.0
+    totals = log_sum_exp(allowed).tolist()
+    return [
+        InvalidInput("No token fits the constraint.", "Check the grammar.")
+        if none
+        else sampler.choose(row, token, total)
+        for sampler, row, token, total, none in zip(
+            samplers, allowed, best, totals, stuck, strict=True
+        )
+    ]
 
 
 def _gumbel(seed: int, step: int, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 from interns.completion import FinishReason
 from interns.errors import Busy, InternsError, Unavailable
@@ -26,6 +25,7 @@ from interns.runtime.llama_cpp.jobs import Job, Solo
 from interns.runtime.llama_cpp.library import Context
 from interns.runtime.llama_cpp.path import Path
 from interns.runtime.llama_cpp.prefix_cache import PrefixCache
+from interns.runtime.llama_cpp.sampling import Pick, pick_all
 from interns.runtime.llama_cpp.sequences import Sequences
 from interns.runtime.llama_cpp.shares import share_out
 from interns.runtime.llama_cpp.turns import Lane, Rotation, Turn
@@ -315,23 +315,25 @@ class Scheduler:
             share.run.decoded += len(share.rows)
             turn.prompt_tokens += len(share.rows) if share.prompt else 0
         outputs = [share.run for share in shares if share.rows[-1].output]
+        if not outputs:
+            return
+        picks = pick_all([run.sampler for run in outputs], self.context.logits())
         over: list[Generation] = []
         try:
-            for run, logits in zip(outputs, self.context.logits() if outputs else (), strict=True):
-                if self._take(run, logits, turn):
+            for run, pick in zip(outputs, picks, strict=True):
+                if self._take(run, pick, turn):
                     over.append(run)
         finally:
             for run in over:  # nobody waits for the copies
                 self._sequences.clear_away(run, keep=True)
 
-    def _take(self, run: Generation, logits: Any, turn: Turn) -> bool:
+    def _take(self, run: Generation, pick: Pick | InternsError, turn: Turn) -> bool:
         """Write its next token; whether its whole answer was given out with that."""
         lane = self._rotation.lane(run)
-        try:
-            reason = run.take(logits)
-        except InternsError as error:
-            self._fail(lane, run, error)
+        if isinstance(pick, InternsError):
+            self._fail(lane, run, pick)
             return False
+        reason = run.take(pick)
         self.counts["written_tokens"] += 1
         turn.written += 1
         if reason is not None:

@@ -86,7 +86,7 @@ def _one(engine: LlamaEngine, interns: Interns, number: int) -> float | None:
 
 @pytest.mark.timeout(240)
 def test_nothing_is_lost_leaked_or_answered_by_another(base, make_adapter, tmp_path):
-    adapters = tuple(make_adapter(seed, strength=0.12) for seed in (1, 2, 3))
+    adapters = tuple(make_adapter(seed, strength=0.22) for seed in (1, 2, 3))
     budget = Budget(prefix_mib=8, prefix_folder=tmp_path, prefix_disk_mib=16)
     with LlamaEngine(base, context_tokens=2048, slots=4, threads=1, budget=budget) as engine:
         interns = Interns(engine, adapters)

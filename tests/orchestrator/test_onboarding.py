@@ -12,9 +12,10 @@ import pytest
 from interns.errors import Conflict, InvalidInput, NotFound
 from tests.orchestrator.waiting import until
 
+# Names that tell nothing: a base that can guess the queues from them passes without an intern.
 SAYS = {
-    "delivery": ["Where is my parcel", "The courier did not come", "Tracking shows no movement"],
-    "refund": ["I want my money back", "Please refund the order", "Return my payment"],
+    "north": ["Where is my parcel", "The courier did not come", "Tracking shows no movement"],
+    "south": ["I want my money back", "Please refund the order", "Return my payment"],
 }
 THINGS = ["lamp", "desk", "chair", "mug", "coat", "book", "shoe", "bag", "kettle", "rug"]
 QUICK = {

@@ -61,7 +61,7 @@ def test_intern_is_trained_anew_on_another_base(office_home, open_office, reques
 
         data = Path(run["request"]["data"])
         kept = data.read_text()
-        data.write_text(kept + "one more,refund\n")
+        data.write_text(kept + "one more,south\n")
         with pytest.raises(Conflict, match="changed since") as caught:
             office.onboarding.teach("sorter", "starter")
         assert str(data) in caught.value.message

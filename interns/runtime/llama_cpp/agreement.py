@@ -14,8 +14,9 @@ from interns.runtime.llama_cpp.library import Context, Model
 from interns.runtime.llama_cpp.logprobs import Logits, log_sum_exp
 
 # Weights in floats leave only the order of additions, measured at 1e-7. An 8-bit base also rounds
-# activations, and one that falls on the other side moves all that follows.
-MOST_KL, MOST_KL_QUANTIZED = 1e-5, 1e-3
+# activations, and one that falls on the other side moves all that follows: as much is allowed as between
+# llama.cpp and torch (`training.agreement`); shipped interns differ by up to 2e-3.
+MOST_KL, MOST_KL_QUANTIZED = 1e-5, 5e-3
 # The likeliest token is the base's, or one that the base finds nearly as likely, in nats.
 MOST_GAP, MOST_GAP_QUANTIZED = 0.05, 1.0
 _LONGEST = 48

@@ -58,7 +58,7 @@ def make_peft(tmp_path_factory: pytest.TempPathFactory, base: BaseModelRef) -> M
         *,
         rank: int = 4,
         gguf: Path | None = None,
-        strength: float = 0.15,
+        strength: float = 0.03,
         **settings: Any,
     ) -> Path:
         folder = tmp_path_factory.mktemp("peft")
@@ -90,7 +90,7 @@ def make_peft(tmp_path_factory: pytest.TempPathFactory, base: BaseModelRef) -> M
 def make_adapter(make_peft: MakePeft, base: BaseModelRef) -> MakeAdapter:
     """Export a random LoRA for the embedded base."""
 
-    def make(seed: int = 0, *, use_rslora: bool = True, strength: float = 0.15) -> Adapter:
+    def make(seed: int = 0, *, use_rslora: bool = True, strength: float = 0.03) -> Adapter:
         folder = make_peft(seed, use_rslora=use_rslora, strength=strength)
         return write_adapter_gguf(folder, base, folder / "adapter.gguf", metadata={})
 
@@ -99,5 +99,6 @@ def make_adapter(make_peft: MakePeft, base: BaseModelRef) -> MakeAdapter:
 
 @pytest.fixture(scope="session")
 def adapters(make_adapter: MakeAdapter) -> tuple[Adapter, Adapter, Adapter]:
-    """Three different interns."""
-    return make_adapter(4), make_adapter(2), make_adapter(3)
+    """Three different interns, strong enough to be told apart."""
+    first, second, third = (make_adapter(seed, strength=0.15) for seed in (4, 2, 3))
+    return first, second, third

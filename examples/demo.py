@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,9 +17,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+from interns.bases import starter
+
 ROOT = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("INTERNS_HOME") or ROOT / ".demo" / "office")
 BIN = Path(sys.executable).parent
+BASE = "starter.sha256"
 MISSION = "Help small shops answer every customer within a day, honestly and kindly."
 ROLE = "Sort customer messages into queues."
 TASKS = (
@@ -54,8 +58,10 @@ class Webhook(BaseHTTPRequestHandler):
 def main() -> int:
     """Tell the story, step by step; return the exit status."""
     started = time.monotonic()
+    forget_another_base()
     HOME.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ["INTERNS_HOME"] = str(HOME)
+    (HOME / BASE).write_text(starter().sha256)
     again = (HOME / "demo.json").exists()
     if again:
         say(f"The office in {shown(HOME)} is there already: this run reuses it.")
@@ -123,6 +129,18 @@ def onboard() -> None:
         ROLE,
         "--watch",
     )
+
+
+def forget_another_base() -> None:
+    """Remove the demo's own office when it was made with another starter; never one that was named."""
+    made_with = HOME / BASE
+    known = made_with.read_text() if made_with.exists() else ""
+    if "INTERNS_HOME" in os.environ or not HOME.exists() or known == starter().sha256:
+        return
+    say(f"The office in {shown(HOME)} was made with another starter: it is made anew.")
+    ended = {**os.environ, "INTERNS_HOME": str(HOME)}
+    subprocess.run([BIN / "interns", "stop"], env=ended, check=False, capture_output=True)
+    shutil.rmtree(HOME)
 
 
 def submit_tasks(url: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -38,7 +39,7 @@ from interns.runtime.llama_cpp.logprobs import Logits
 from interns.runtime.llama_cpp.path import SwitchPath
 from interns.runtime.llama_cpp.prefixes import adapter_key
 from interns.runtime.llama_cpp.scheduler import Scheduler
-from interns.runtime.llama_cpp.solo import cold_logits
+from interns.runtime.llama_cpp.solo import crowded_logits
 
 CALM_S = 30.0
 _AGAIN_S = 0.5
@@ -229,10 +230,11 @@ class Packing:
         self._moved(moved.result(), wanted, worst)
         self._tidy(roster.path)
 
-    def _expected(self, tokens: Sequence[int], adapter: Adapter | None) -> Logits:
+    def _expected(self, tokens: Sequence[int], adapter: Adapter | None, copies: int) -> Logits:
         """Logits with one adapter on the base, however long the engine is busy."""
+        steps = partial(crowded_logits, copies=copies)
         while True:
-            solo = Solo(cold_logits, adapter, tokens, len(tokens), None)
+            solo = Solo(steps, adapter, tokens, copies * len(tokens), None)
             try:
                 self._scheduler.submit(solo)
             except Busy:

@@ -106,17 +106,6 @@ class Sampler:
         self._step = 0
         self._recent: deque[int] = deque(maxlen=_PENALTY_WINDOW)
 
-    def pick(self, logits: Logits) -> Pick:
-        """The next token; `logits` is (vocabulary,).
-
-        Raises:
-            InvalidInput: The constraint allows no token at all.
-        """
-        [pick] = pick_all([self], logits[None])
-        if isinstance(pick, InvalidInput):
-            raise pick
-        return pick
-
     def allow(self, logits: Logits, allowed: Logits) -> None:
         """Write the logits of what may come next into `allowed`, minus infinity elsewhere."""
         if self._step == 0:

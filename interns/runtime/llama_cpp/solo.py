@@ -27,6 +27,34 @@ def cold_logits(desk: Desk, job: Solo) -> Steps:
     job.outcome = np.concatenate(parts)
 
 
+def crowded_logits(desk: Desk, job: Solo, *, copies: int) -> Steps:
+    """As `cold_logits`, read as often at once, with the last token in a batch of its own.
+
+    How llama.cpp rounds depends on how many rows a batch has.
+    """
+    last = len(job.prompt) - 1
+    others = desk.label_sequences[: copies - 1]
+    rows = [
+        Row(token, place, (sequence,), output=sequence == job.sequence)
+        for sequence in (job.sequence, *others)
+        for place, token in enumerate(job.prompt[:last])
+    ]
+    while desk.room < len(rows):
+        yield 0  # the next turn has more
+    try:
+        desk.decode(rows)
+        read = desk.context.logits().copy()
+    finally:
+        for member in others:
+            desk.context.drop_sequence(member)
+    job.decoded = last
+    yield len(rows)
+    desk.decode([Row(job.prompt[last], last, (job.sequence,), output=True)])
+    job.outcome = np.concatenate((read, desk.context.logits()))
+    job.decoded += 1
+    yield 1
+
+
 def score_tokens(desk: Desk, job: Solo, *, piece: Callable[[int], bytes], count: int) -> Steps:
     """Log-probability of every token of a text after the first, with likely alternatives.
 

@@ -94,12 +94,6 @@ class BareLoop:
         shape = (wanted, self._vocabulary)
         return list(map(int, np.ctypeslib.as_array(pointer, shape=shape).argmax(axis=1)))
 
-    def close(self) -> None:
-        """Free everything."""
-        api.llama_batch_free(self._batch)
-        api.llama_free(self._context)
-        api.llama_model_free(self._model)
-
 
 class Apart:
     """The bare loop in a process of its own."""

@@ -64,7 +64,7 @@ class EngineSettings(_Section):
         default=512, ge=1, le=1_048_576, description="MiB of adapters kept loaded, at most 8."
     )
     prefix_mib: int = Field(
-        default=64, ge=0, le=1_048_576, description="MiB of earlier prompts kept in memory."
+        default=256, ge=0, le=1_048_576, description="MiB of earlier prompts kept in memory."
     )
     prefix_disk_mib: int = Field(
         default=256, ge=0, le=1_048_576, description="MiB of them kept on disk; 0 writes none."

@@ -23,7 +23,7 @@ class Budget:
     """
 
     adapters_mib: int = 512
-    prefix_mib: int = 64
+    prefix_mib: int = 256
     prefix_folder: Path | None = None
     prefix_disk_mib: int = 0
 

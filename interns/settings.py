@@ -60,6 +60,10 @@ class EngineSettings(_Section):
         default="auto",
         description="How interns share the base: swap by turns, switch in one batch; auto picks.",
     )
+    exact: bool = Field(
+        default=False,
+        description="Keys, values and attention in 32 bits: twice the memory, less rounding.",
+    )
     adapters_mib: int = Field(
         default=512, ge=1, le=1_048_576, description="MiB of adapters kept loaded, at most 8."
     )

@@ -286,6 +286,7 @@ class Desk:
                 prefix_disk_mib=chosen.prefix_disk_mib,
             ),
             path=chosen.path,
+            exact=chosen.exact,
         )
         try:
             self._introduce(runtime, base)

@@ -16,7 +16,12 @@ from interns.gguf.adapter_file import file_sha256, template_sha256, write_adapte
 from interns.gguf.reader import read_gguf
 from interns.intern import Profile
 from interns.manifest import seal_folder, write_manifest
+from interns.runtime.llama_cpp.engine import LlamaEngine
 from interns.skill import Skill
+
+# Nats by which two equal computations in 32 bits differ at most: a KL divergence of at most half its
+# square. Measured over 600 answers on a base in 32 bits: 9e-6.
+SAME = 1e-4
 
 HIDDEN, FEED, LAYERS, RANK = 256, 704, 10, 4  # of the starter
 SHAPES = {
@@ -31,6 +36,13 @@ def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Natural log-probabilities along the last axis."""
     found: npt.NDArray[np.float32] = special.log_softmax(logits, axis=-1)
     return found
+
+
+def spoken(engine: LlamaEngine, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Log-probabilities among what an answer may hold: no control token but those that end it."""
+    logits = logits.copy()
+    logits[:, engine._words.hidden_tokens] = -np.inf
+    return log_softmax(logits)
 
 
 def random_peft(folder: Path, *, seed: int = 0, size: float = 0.3) -> Path:

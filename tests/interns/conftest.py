@@ -1,4 +1,7 @@
-"""The embedded base, one engine for all tests, and small random adapters."""
+"""A base in 32 bits, one engine for all tests, and small random adapters.
+
+In 32 bits nothing is rounded: an answer that differs there is a fault.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ from safetensors.numpy import save_file
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.bases import starter
-from interns.gguf.adapter_file import write_adapter_gguf
-from interns.gguf.base_file import hf_config
+from interns.bases import starter, torch_folder
+from interns.gguf.adapter_file import file_sha256, write_adapter_gguf
+from interns.gguf.base_file import hf_config, write_base_gguf
 from interns.gguf.reader import read_gguf
+from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
 
 MakePeft = Callable[..., Path]
@@ -24,13 +28,22 @@ MakeAdapter = Callable[..., Adapter]
 
 
 @pytest.fixture(scope="session")
-def base() -> BaseModelRef:
+def starter_base() -> BaseModelRef:
+    """The embedded base, in 8 bits as it serves."""
     return starter()
 
 
 @pytest.fixture(scope="session")
+def base(starter_base: BaseModelRef, tmp_path_factory: pytest.TempPathFactory) -> BaseModelRef:
+    folder = tmp_path_factory.mktemp("base")
+    gguf = folder / "base.gguf"
+    write_base_gguf(torch_folder(starter_base, Paths(folder)), gguf, "F32", name="exact")
+    return BaseModelRef("exact", gguf, file_sha256(gguf), starter_base.tokenizer)
+
+
+@pytest.fixture(scope="session")
 def engine(base: BaseModelRef) -> Iterator[LlamaEngine]:
-    with LlamaEngine(base, context_tokens=4096, slots=8, threads=1) as made:
+    with LlamaEngine(base, context_tokens=4096, slots=8, threads=1, exact=True) as made:
         yield made
 
 
@@ -88,11 +101,17 @@ def make_peft(tmp_path_factory: pytest.TempPathFactory, base: BaseModelRef) -> M
 
 @pytest.fixture(scope="session")
 def make_adapter(make_peft: MakePeft, base: BaseModelRef) -> MakeAdapter:
-    """Export a random LoRA for the embedded base."""
+    """Export a random LoRA for the base, or for the same in other numbers."""
 
-    def make(seed: int = 0, *, use_rslora: bool = True, strength: float = 0.03) -> Adapter:
+    def make(
+        seed: int = 0,
+        *,
+        use_rslora: bool = True,
+        strength: float = 0.03,
+        on: BaseModelRef = base,
+    ) -> Adapter:
         folder = make_peft(seed, use_rslora=use_rslora, strength=strength)
-        return write_adapter_gguf(folder, base, folder / "adapter.gguf", metadata={})
+        return write_adapter_gguf(folder, on, folder / "adapter.gguf", metadata={})
 
     return make
 

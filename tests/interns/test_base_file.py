@@ -101,9 +101,9 @@ def test_weights_survive_when_written_as_f32_and_read_again(folder, tmp_path, ba
     assert (tmp_path / "hf" / "config.json").read_text() == (folder / "config.json").read_text()
 
 
-def test_quantizing_again_changes_nothing_when_already_q8(folder, tmp_path, base):
+def test_quantizing_again_changes_nothing_when_already_q8(folder, tmp_path, starter_base):
     write_base_gguf(folder, tmp_path / "again.gguf", "Q8_0", name="starter-cpu")
-    first, second = read_gguf(base.gguf), read_gguf(tmp_path / "again.gguf")
+    first, second = read_gguf(starter_base.gguf), read_gguf(tmp_path / "again.gguf")
     assert first.metadata == second.metadata
     for name in first.tensors:
         np.testing.assert_allclose(first.array(name), second.array(name), rtol=1e-3, atol=1e-6)

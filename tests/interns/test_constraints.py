@@ -16,7 +16,7 @@ from interns.errors import InvalidInput
 from interns.runtime.llama_cpp.constraints import gbnf_of
 from interns.runtime.llama_cpp.copying import is_copied, numbers_of, words_of
 from interns.runtime.llama_cpp.grammar import GrammarMask
-from interns.runtime.llama_cpp.logprobs import log_sum_exp
+from tests.making import SAME, log_softmax
 
 SOURCE = (
     'Hi, this is Anna Berg (from "Oslo"). I ordered 12 lamps, 3.50 each, on May 3; René\'s order.'
@@ -227,11 +227,10 @@ def test_scores_are_exact_when_compared_with_single_answers(engine, adapters):
     prompt = engine.tokenize(engine.template.render(messages))
     for label, found in zip(labels, scores.logprobs, strict=True):
         tail = [*engine.tokenize(label, special=False), 2]
-        rows = engine.logits(prompt + tail, adapter=adapters[0])
-        rows = rows - log_sum_exp(rows)[:, None]
+        rows = log_softmax(engine.logits(prompt + tail, adapter=adapters[0]))
         places = range(len(prompt) - 1, len(prompt) + len(tail) - 1)
         expected = sum(rows[at, token] for at, token in zip(places, tail, strict=True))
-        assert found == pytest.approx(float(expected), abs=0.3)
+        assert found == pytest.approx(float(expected), abs=SAME)
     assert sum(scores.probabilities) == pytest.approx(1)
     assert scores.best == labels[int(np.argmax(scores.logprobs))]
 
@@ -252,7 +251,7 @@ def test_many_labels_are_scored_when_they_need_several_batches(engine):
     messages = (Message("user", "Which?"),)
     together = engine.score_choices(messages, labels)
     few = engine.score_choices(messages, labels[100:110])
-    np.testing.assert_allclose(together.logprobs[100:110], few.logprobs, atol=0.5)
+    np.testing.assert_allclose(together.logprobs[100:110], few.logprobs, atol=SAME)
 
 
 def test_text_stays_whole_when_characters_span_tokens(engine):

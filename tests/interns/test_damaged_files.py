@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("kind", "cases"), [("adapter", 60), ("base", 60)])
-def test_no_damage_ends_the_process(base, adapters, tmp_path, kind, cases):
-    source = adapters[0].path if kind == "adapter" else base.gguf
+def test_no_damage_ends_the_process(starter_base, make_adapter, tmp_path, kind, cases):
+    adapter = make_adapter(4, strength=0.15, on=starter_base)
+    source = adapter.path if kind == "adapter" else starter_base.gguf
     command = [sys.executable, "-m", "tests.interns.damage_child", str(source), str(tmp_path)]
     done = subprocess.run(
         [*command, kind, str(cases)], cwd=ROOT, capture_output=True, text=True, check=False

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from interns.adapter import Adapter
+from interns.base_model import BaseModelRef
 from interns.bases import starter
 from interns.completion import Completion, CompletionRequest, Message, Sampling
 from interns.errors import (
@@ -23,6 +25,7 @@ from interns.errors import (
     Unavailable,
 )
 from interns.runtime.openai_runtime import OpenAIRuntime
+from tests.interns.conftest import MakeAdapter
 
 Json = dict[str, Any]
 ASKED = (Message("user", "Where is my parcel?"),)
@@ -89,6 +92,11 @@ def runtime(far: FarEnd) -> Iterator[OpenAIRuntime]:
     made = OpenAIRuntime(starter(), far.url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def adapter(make_adapter: MakeAdapter, starter_base: BaseModelRef) -> Adapter:
+    return make_adapter(4, on=starter_base)
 
 
 def ask(runtime: OpenAIRuntime, **sampling: Any) -> Completion:
@@ -275,10 +283,10 @@ def test_endpoint_without_echo_is_named_instead_of_scored_wrongly(far, runtime):
         runtime.score_choices(ASKED, LABELS)
 
 
-def test_intern_is_asked_by_name_only_where_that_name_is_served(far, runtime, adapters):
+def test_intern_is_asked_by_name_only_where_that_name_is_served(far, runtime, adapter):
     """llama-server answers to any name with its base, which would pass for the intern."""
     far.streams(piece("a", scores(("a", -0.1)), "stop"))
-    request = CompletionRequest(ASKED, replace(adapters[0], name="triage@2"), Sampling())
+    request = CompletionRequest(ASKED, replace(adapter, name="triage@2"), Sampling())
     far.lists("starter")
     with pytest.raises(NotFound, match="does not serve 'triage@2', but starter"):
         runtime.complete(request)
@@ -288,9 +296,9 @@ def test_intern_is_asked_by_name_only_where_that_name_is_served(far, runtime, ad
     assert far.sent[0]["model"] == "triage@2"
 
 
-def test_adapter_of_another_base_is_never_asked_for(far, runtime, adapters):
+def test_adapter_of_another_base_is_never_asked_for(far, runtime, adapter):
     far.lists("triage@2")
-    other = replace(adapters[0], name="triage@2", base_sha256="0" * 64)
+    other = replace(adapter, name="triage@2", base_sha256="0" * 64)
     with pytest.raises(Incompatible, match="another base"):
         runtime.complete(CompletionRequest(ASKED, other, Sampling()))
     assert far.sent == []

@@ -185,10 +185,10 @@ def test_head_changes_no_number_when_it_is_used(base, adapters):
         asked = [(Message("system", role), Message("user", text)) for text in texts]
         cold = []
         for messages in asked:
-            with LlamaEngine(base, context_tokens=512, slots=1, threads=1) as fresh:
+            with LlamaEngine(base, context_tokens=512, slots=1, threads=1, exact=True) as fresh:
                 scores = fresh.score_choices(messages, labels, adapter=adapters[2])
                 cold.append(scores.logprobs)
-        with LlamaEngine(base, context_tokens=512, slots=1, threads=1) as engine:
+        with LlamaEngine(base, context_tokens=512, slots=1, threads=1, exact=True) as engine:
             for messages, alone in zip([*asked, *asked], [*cold, *cold], strict=True):
                 scores = engine.score_choices(messages, labels, adapter=adapters[2])
                 assert max(abs(np.subtract(scores.logprobs, alone))) <= most

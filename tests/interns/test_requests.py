@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import pickle
 
-import numpy as np
 import pytest
 
 from interns.completion import CompletionRequest, Message, Sampling
 from interns.errors import Busy, InvalidInput, TooLong, Unavailable
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from interns.runtime.llama_cpp.logprobs import log_sum_exp
+from tests.making import SAME, log_softmax, spoken
 
 ENDLESS = {"max_tokens": 1500, "temperature": 5.0, "top_k": 0, "top_p": 1.0}
 
@@ -20,11 +19,6 @@ def _request(text: str, adapter=None, **settings) -> CompletionRequest:
     return CompletionRequest(
         (Message("user", text),), adapter, Sampling(**{"max_tokens": 12, **settings})
     )
-
-
-def _rows(engine: LlamaEngine, ids: list[int], adapter) -> np.ndarray:
-    logits = engine.logits(ids, adapter=adapter)
-    return logits - log_sum_exp(logits)[:, None]
 
 
 def test_each_written_token_has_its_probability_and_alternatives(engine, adapters):
@@ -36,9 +30,11 @@ def test_each_written_token_has_its_probability_and_alternatives(engine, adapter
     assert text.startswith(answer.text)
     prompt = engine.tokenize(engine.template.render(request.messages))
     written = [t.token for t in answer.tokens]
-    rows = _rows(engine, prompt + written, adapters[0])[len(prompt) - 1 : -1]
+    rows = spoken(engine, engine.logits(prompt + written, adapter=adapters[0]))[
+        len(prompt) - 1 : -1
+    ]
     for row, token in zip(rows, answer.tokens, strict=True):
-        assert token.logprob == pytest.approx(float(row[token.token]), abs=0.1)
+        assert token.logprob == pytest.approx(float(row[token.token]), abs=SAME)
         assert [a.logprob for a in token.alternatives] == sorted(
             (a.logprob for a in token.alternatives), reverse=True
         )
@@ -63,9 +59,9 @@ def test_prompt_is_scored_token_by_token_when_it_is_echoed(engine, adapters):
     assert (answer.text, answer.completion_tokens) == ("", 0)
     assert tuple(t.token for t in answer.prompt) == ids
     assert answer.prompt[0].logprob is None
-    rows = _rows(engine, list(ids), adapters[1])
+    rows = log_softmax(engine.logits(list(ids), adapter=adapters[1]))
     for row, token in zip(rows, answer.prompt[1:], strict=False):
-        assert token.logprob == pytest.approx(float(row[token.token]), abs=0.05)
+        assert token.logprob == pytest.approx(float(row[token.token]), abs=SAME)
         assert token.alternatives[0].token == int(row.argmax())
     longer = dataclasses.replace(request, sampling=Sampling(max_tokens=2, logprobs=1))
     assert engine.complete(longer).prompt[-1].logprob == answer.prompt[-1].logprob
@@ -87,7 +83,7 @@ def test_biased_token_is_written_or_never(engine):
 
 
 def test_answer_ends_with_what_there_is_at_its_deadline(base):
-    with LlamaEngine(base, context_tokens=2048, slots=1, threads=1) as engine:
+    with LlamaEngine(base, context_tokens=2048, slots=1, threads=1, exact=True) as engine:
         asked = dataclasses.replace(_request("A story", **ENDLESS), deadline_s=0.5)
         answer = engine.complete(asked)
         assert answer.finish_reason == "deadline"
@@ -97,7 +93,7 @@ def test_answer_ends_with_what_there_is_at_its_deadline(base):
 
 
 def test_request_fails_as_busy_when_its_deadline_passes_before_its_turn(base):
-    with LlamaEngine(base, context_tokens=2048, slots=1, threads=1) as engine:
+    with LlamaEngine(base, context_tokens=2048, slots=1, threads=1, exact=True) as engine:
         first = engine.stream(_request("A story", **ENDLESS))
         next(first)
         with pytest.raises(Busy, match="deadline"):
@@ -106,7 +102,7 @@ def test_request_fails_as_busy_when_its_deadline_passes_before_its_turn(base):
 
 
 def test_engine_says_busy_and_when_to_come_back_when_its_queue_is_full(base):
-    with LlamaEngine(base, context_tokens=2048, slots=1, queue=2, threads=1) as engine:
+    with LlamaEngine(base, context_tokens=2048, slots=1, queue=2, threads=1, exact=True) as engine:
         streams = [engine.stream(_request("A story", **ENDLESS)) for _ in range(3)]
         with pytest.raises(Busy, match="busy") as caught:
             engine.complete(_request("Hello"))

@@ -189,7 +189,7 @@ def test_prefixes_that_fit_no_longer_are_read_from_disk_within_the_same_run(base
         assert engine.stats()["disk_hits"] == 1
 
 
-def test_what_was_written_is_of_use_after_a_kill(base, tmp_path):
+def test_what_was_written_is_of_use_after_a_kill(starter_base, tmp_path):
     process = _child(tmp_path, "endless", stdout=subprocess.PIPE)
     assert process.stdout is not None
     folder = tmp_path / "prefixes"
@@ -197,7 +197,7 @@ def test_what_was_written_is_of_use_after_a_kill(base, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     (folder / ".half.prefix.1.partial").write_bytes(b"interns prefix 1")
-    with _engine(base, folder) as engine:
+    with _engine(starter_base, folder) as engine:
         assert not list(folder.glob(".*"))
         assert engine.stats()["disk_prefixes"] >= 8
         assert _ask(engine, "Whose lamp is this?").cached_tokens > 40

@@ -15,14 +15,12 @@ from interns.adapter import Adapter
 from interns.completion import Choices, CompletionRequest, Message, Sampling
 from interns.runtime.llama_cpp.budget import Budget
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from tests.making import log_softmax
+from tests.making import SAME, spoken
 
 REQUESTS, THREADS = 1000, 16
 LABELS = ("card lost", "refund", "positive")
 STORY = "Once upon a time a courier carried a parcel over seven hills. " * 4
 TEXTS = ("Where is my card?", "Where is my card? Sent a week ago.", STORY, STORY + "Who waited?")
-# Rounding under load is below 0.2 on all but a few; another intern's answer is off by 0.8 and more.
-NEAR = 0.6
 
 
 class Interns:
@@ -33,7 +31,7 @@ class Interns:
         self.asked = [(Message("user", text),) for text in TEXTS]
         ids = [engine.tokenize(engine.template.render(messages)) for messages in self.asked]
         self.next = {
-            (w, t): log_softmax(engine.logits(prompt, adapter=each)[-1])
+            (w, t): spoken(engine, engine.logits(prompt, adapter=each))[-1]
             for w, each in enumerate(self.who)
             for t, prompt in enumerate(ids)
         }
@@ -86,13 +84,15 @@ def _one(engine: LlamaEngine, interns: Interns, number: int) -> float | None:
 
 @pytest.mark.timeout(240)
 def test_nothing_is_lost_leaked_or_answered_by_another(base, make_adapter, tmp_path):
-    adapters = tuple(make_adapter(seed, strength=0.22) for seed in (1, 2, 3))
+    adapters = tuple(make_adapter(seed) for seed in (1, 2, 3))
     budget = Budget(prefix_mib=8, prefix_folder=tmp_path, prefix_disk_mib=16)
-    with LlamaEngine(base, context_tokens=2048, slots=4, threads=1, budget=budget) as engine:
+    with LlamaEngine(
+        base, context_tokens=2048, slots=4, threads=1, exact=True, budget=budget
+    ) as engine:
         interns = Interns(engine, adapters)
         own = [np.array(list(interns.labels.values())[t :: len(TEXTS)]) for t in range(len(TEXTS))]
         apart = [np.abs(a[i] - a[j]).max() for a in own for i in range(5) for j in range(i)]
-        assert min(apart) > NEAR  # else the check below would see nothing
+        assert min(apart) > 100 * SAME  # else the check below would see nothing
         with ThreadPoolExecutor(THREADS) as pool:
             ask = lambda number: _one(engine, interns, number)  # noqa: E731
             gaps = list(pool.map(ask, range(REQUESTS // 4)))
@@ -104,8 +104,7 @@ def test_nothing_is_lost_leaked_or_answered_by_another(base, make_adapter, tmp_p
     assert len(gaps) == REQUESTS
     known = np.array([gap for gap in gaps if gap is not None])
     assert len(known) > REQUESTS // 4
-    assert np.quantile(known, 0.5) < 0.1
-    assert known.max() < NEAR
+    assert known.max() < SAME
     idle = ("active", "waiting", "sequences", "adapter_users")
     assert {key: stats[key] for key in idle} == dict.fromkeys(idle, 0)
     assert stats["kept_bytes"] <= 8 * 2**20

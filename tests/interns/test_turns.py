@@ -55,7 +55,7 @@ def test_turns_are_bounded_and_round_robin_when_everything_is_asked_at_once(base
             case _:
                 engine.score_choices((Message("user", f"{number}"),), labels, adapter=adapter)
 
-    with LlamaEngine(base, context_tokens=4096, slots=3, threads=1) as engine:
+    with LlamaEngine(base, context_tokens=4096, slots=3, threads=1, exact=True) as engine:
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(ask, range(36)))
         turns, stats = engine.turns(), engine.stats()
@@ -66,7 +66,7 @@ def test_turns_are_bounded_and_round_robin_when_everything_is_asked_at_once(base
 
 
 def test_single_request_gets_a_turn_when_another_intern_holds_every_place(base, adapters):
-    with LlamaEngine(base, context_tokens=2048, slots=2, threads=1) as engine:
+    with LlamaEngine(base, context_tokens=2048, slots=2, threads=1, exact=True) as engine:
         streams = [
             engine.stream(_request("A story", adapters[0], max_tokens=900, seed=i))
             for i in (1, 2, 3)
@@ -87,7 +87,7 @@ def test_paused_answer_is_the_same_as_an_undisturbed_one(base, adapters):
     asked = dataclasses.replace(
         asked, sampling=dataclasses.replace(asked.sampling, logit_bias=((2, -100.0),))
     )
-    with LlamaEngine(base, context_tokens=1024, slots=1, threads=1) as engine:
+    with LlamaEngine(base, context_tokens=1024, slots=1, threads=1, exact=True) as engine:
         alone = engine.complete(asked)
         stream = engine.stream(asked)
         first = next(stream)
@@ -102,7 +102,7 @@ def test_paused_answer_is_the_same_as_an_undisturbed_one(base, adapters):
 
 def test_long_prompt_does_not_hold_up_anybodys_tokens(base, adapters):
     """While a prompt of several chunks is read, others of both interns go on writing."""
-    with LlamaEngine(base, context_tokens=4096, slots=4, threads=1) as engine:
+    with LlamaEngine(base, context_tokens=4096, slots=4, threads=1, exact=True) as engine:
         endless = {"max_tokens": 800, "temperature": 5.0}
         same = engine.stream(_request("A story", adapters[0], **endless))
         other = engine.stream(_request("A story", adapters[1], **endless))
@@ -119,7 +119,7 @@ def test_long_prompt_does_not_hold_up_anybodys_tokens(base, adapters):
 
 
 def test_turn_of_one_alone_is_not_cut_short_by_nobody(base):
-    with LlamaEngine(base, context_tokens=1024, slots=1, threads=1) as engine:
+    with LlamaEngine(base, context_tokens=1024, slots=1, threads=1, exact=True) as engine:
         engine.complete(_request("Hello", max_tokens=30))
         assert _check(engine.turns()) == 0
         assert sum(turn.written for turn in engine.turns()) > 0
@@ -139,7 +139,7 @@ def test_all_end_and_nothing_is_lost_when_half_are_cancelled(base, adapters):
         assert last is not None
         return last.finish_reason
 
-    with LlamaEngine(base, context_tokens=2048, slots=4, threads=1) as engine:
+    with LlamaEngine(base, context_tokens=2048, slots=4, threads=1, exact=True) as engine:
         with ThreadPoolExecutor(12) as pool:
             reasons = list(pool.map(ask, range(80)))
         assert engine.stats()["active"] == engine.stats()["waiting"] == 0

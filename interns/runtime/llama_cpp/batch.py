@@ -22,6 +22,7 @@ class ContextSize:
         outputs: Most tokens of one decode whose logits are wanted.
         threads: CPU threads that write answers, one token per step.
         batch_threads: CPU threads that read prompts.
+        exact: Keys, values and attention in 32 bits instead of 16.
     """
 
     cells: int
@@ -30,6 +31,7 @@ class ContextSize:
     outputs: int
     threads: int
     batch_threads: int
+    exact: bool = False
 
 
 @dataclass(slots=True)  # not frozen: that would triple the time to make one, and many are made

@@ -41,7 +41,7 @@ from interns.runtime.llama_cpp.library import (
     default_threads,
     gpu_layer_count,
 )
-from interns.runtime.llama_cpp.packing import CALM_S, Packing, unpackable
+from interns.runtime.llama_cpp.packing import CALM_S, PROMPTS, Packing, unpackable
 from interns.runtime.llama_cpp.path import SwapPath
 from interns.runtime.llama_cpp.prefix_cache import make_cache
 from interns.runtime.llama_cpp.requests import Requests
@@ -55,13 +55,6 @@ _MIB = 2**20
 _SMALL_VOCABULARY = 16384
 _LARGE_VOCABULARY_OUTPUTS = 128
 _LEAST = {"auto": 2, "switch": 1}
-# What a roster file is verified on.
-_PROMPTS = (
-    "Where is my parcel? It was sent a week ago.",
-    "Write one sentence about the weather in Zürich.",
-    "Classify: the refund of 12.50 EUR has not arrived.",
-    "def total(values): return",
-)
 
 
 class LlamaEngine:
@@ -78,6 +71,8 @@ class LlamaEngine:
         path: ``swap``: interns take turns. ``switch``: as soon as the roster that `set_roster` names
             is packed into one verified file, one batch holds different interns; until then, and
             while a request needs it, they take turns. ``auto``: so from two interns on.
+        exact: Keys, values and attention in 32 bits instead of 16. On a base in 32 bits an answer
+            then is the same, to 1e-5 nats a token, whatever is answered beside it.
         budget: What to keep between requests.
 
     Attributes:
@@ -92,7 +87,7 @@ class LlamaEngine:
 
     calm_s = CALM_S
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each keyword is one setting of the office
         self,
         base: BaseModelRef,
         *,
@@ -102,6 +97,7 @@ class LlamaEngine:
         threads: int = 0,
         gpu_layers: int | str = "auto",
         path: str = "swap",
+        exact: bool = False,
         budget: Budget | None = None,
     ) -> None:
         if path not in {"swap", *_LEAST}:
@@ -141,6 +137,7 @@ class LlamaEngine:
                 outputs=_BATCH if small else _LARGE_VOCABULARY_OUTPUTS,
                 threads=threads or write,
                 batch_threads=threads or read,
+                exact=exact,
             )
             self._size = size
             self._requests = Requests(
@@ -172,7 +169,7 @@ class LlamaEngine:
                     self._scheduler,
                     size=size,
                     gpu_layers=layers,
-                    prompts=[self._requests.tokens([Message("user", text)]) for text in _PROMPTS],
+                    prompts=[self._requests.tokens([Message("user", text)]) for text in PROMPTS],
                     least=_LEAST[path],
                     calm_s=self.calm_s,
                 )

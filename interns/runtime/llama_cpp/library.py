@@ -206,6 +206,9 @@ class Context:
         params.n_seq_max, params.kv_unified = size.sequences, True
         params.n_threads, params.n_threads_batch = size.threads, size.batch_threads
         params.no_perf = True
+        if size.exact:  # flash attention sums up in 16 bits where the cache has 16
+            params.type_k = params.type_v = api.GGML_TYPE_F32
+            params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.size = size
         self.facts: dict[str, str | int] = {
             "runtime": f"llama-cpp-python {llama_cpp.__version__}",

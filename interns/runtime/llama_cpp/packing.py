@@ -41,6 +41,13 @@ from interns.runtime.llama_cpp.prefixes import adapter_key
 from interns.runtime.llama_cpp.scheduler import Scheduler
 from interns.runtime.llama_cpp.solo import crowded_logits
 
+# What a roster file is verified on.
+PROMPTS = (
+    "Where is my parcel? It was sent a week ago.",
+    "Write one sentence about the weather in Zürich.",
+    "Classify: the refund of 12.50 EUR has not arrived.",
+    "def total(values): return",
+)
 CALM_S = 30.0
 _AGAIN_S = 0.5
 _FLOATS = {"F32", "F16", "BF16"}

@@ -34,6 +34,11 @@ def shared_length(first: Sequence[int], second: Sequence[int]) -> int:
     return count
 
 
+def shared_start(first: Sequence[int], second: Sequence[int]) -> int:
+    """Leading tokens of `first` that a prompt `second` can go on from: two are left to compute."""
+    return min(shared_length(first, second), len(second) - 2)
+
+
 @dataclass(frozen=True, eq=False)
 class Kept:
     """Keys and values of a sequence.

@@ -229,9 +229,9 @@ class Scheduler:
         """
         while lane.waiting:
             job = lane.waiting[0]
-            if isinstance(job, Solo) and lane.solo is not None:
+            if (isinstance(job, Solo) and lane.solo is not None) or lane.reads_for(job):
                 return
-            while not self._fits(job):
+            while not self._fits(lane, job):
                 if lane.begun or not pausing or not self._pause_one():
                     return
             try:
@@ -240,14 +240,14 @@ class Scheduler:
                 told = error if isinstance(error, InternsError) else _unforeseen(error)
                 self._fail(lane, job, told)
 
-    def _fits(self, job: Job) -> bool:
-        begun = [other for lane in self._rotation for other in lane.begun]
-        cells = sum(other.cells for other in begun) + job.cells
-        return len(begun) < self.slots and cells <= self.context.size.cells
+    def _fits(self, lane: Lane, job: Job) -> bool:
+        begun = [other for each in self._rotation for other in each.begun]
+        room = self.context.size.cells - sum(map(self._sequences.cells, begun)) - job.cells
+        return len(begun) < self.slots and (room >= 0 or room + lane.alike(job)[1] >= 0)
 
     def _begin(self, lane: Lane, job: Job) -> None:
         resumed = bool(job.paused)
-        self._sequences.begin(job)
+        self._sequences.begin(job, *lane.alike(job))
         if not resumed:
             self.counts["prompt_tokens"] += len(job.prompt)
             self.counts["cached_tokens"] += job.decoded

@@ -10,6 +10,7 @@ from interns.errors import InternsError
 from interns.runtime.llama_cpp.batch import Row
 from interns.runtime.llama_cpp.jobs import Job, Solo
 from interns.runtime.llama_cpp.library import Context
+from interns.runtime.llama_cpp.loans import Loans
 from interns.runtime.llama_cpp.path import Path
 from interns.runtime.llama_cpp.prefix_cache import PrefixCache
 from interns.runtime.llama_cpp.prefixes import AdapterKey, Kept
@@ -39,6 +40,7 @@ class Sequences:
         self.free = list(range(count))
         self.open: set[int] = set()
         self._first: dict[int, int] = {}
+        self._loans = Loans()
 
     @property
     def context(self) -> Context:
@@ -60,8 +62,17 @@ class Sequences:
         if not self.context.decode(rows):
             raise InternsError("The KV cache is full.", "Raise engine.context_tokens.")
 
-    def begin(self, job: Job) -> None:
+    def cells(self, job: Job) -> int:
+        """Cells that a job may need besides those it has from another."""
+        return job.cells - self._loans.borrowed(job.sequence)
+
+    def begin(self, job: Job, alike: Job | None = None, length: int = 0) -> None:
         """Give a job a sequence, with what is there already: its own pause, or a known prefix.
+
+        Args:
+            job: It has none yet.
+            alike: A job in progress that begins with the same tokens.
+            length: How many of them are there.
 
         Raises:
             Incompatible: llama.cpp refuses its adapter.
@@ -75,7 +86,14 @@ class Sequences:
                 self.release(job)
                 raise InternsError("The KV cache is full.", "Raise engine.context_tokens.")
         else:
-            job.start(*self._known(_files_under(job), job.prompt))
+            key = _files_under(job)
+            found = None if key is None else self._prefixes.find(self._filed(key), job.prompt)
+            if alike is not None and length >= max(SHORTEST, found[1] if found else 0):
+                job.start(self._take(), length)
+                self.context.copy_sequence(alike.sequence, job.sequence, length)
+                self._loans.lend(alike.sequence, job.sequence, length)
+            else:
+                job.start(*self._known(found, job.prompt))
         first = self.path.first_token(job.adapter)
         if first is not None:
             self._first[job.sequence] = first
@@ -99,6 +117,7 @@ class Sequences:
             log.exception("what an answer computed could not be kept")
         self.context.drop_sequence(job.sequence)
         self.free.append(job.sequence)
+        self._loans.leave(job.sequence)
         self._first.pop(job.sequence, None)
         job.sequence = -1
 
@@ -116,6 +135,7 @@ class Sequences:
         self.free = list(range(self._count))
         self.open.clear()
         self._first.clear()
+        self._loans.clear()
         before.shut()
         try:
             path.open()
@@ -148,14 +168,13 @@ class Sequences:
         token = self._first.get(row.sequences[0]) if row.position == 0 else None
         return row if token is None else replace(row, token=token)
 
-    def _known(self, key: AdapterKey | None, tokens: Sequence[int]) -> tuple[int, int]:
+    def _known(self, found: tuple[Kept, int] | None, tokens: Sequence[int]) -> tuple[int, int]:
         """A sequence for these tokens, and how many of them it holds already.
 
         At least two tokens are left to compute. With no other sequence open the cache is cleared
         first: in a tidy cache the same prompt gives the same numbers to the last bit.
         """
         sequence = self._take()
-        found = None if key is None else self._prefixes.find(self._filed(key), tokens)
         if found is None:
             return sequence, 0
         kept, shared = found

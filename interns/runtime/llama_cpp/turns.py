@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 from interns.runtime.llama_cpp.generation import Generation
 from interns.runtime.llama_cpp.jobs import Job, Solo
-from interns.runtime.llama_cpp.prefixes import AdapterKey
+from interns.runtime.llama_cpp.prefixes import AdapterKey, shared_start
 
 STEPS = 8
 CHUNK = 256
 _LEAST_CHUNK = 16
 _REMEMBERED = 4096
+_WORTH_WAITING = 16
 
 
 @dataclass
@@ -71,6 +72,26 @@ class Lane:
     def empty(self) -> bool:
         """Whether nothing is left to do."""
         return not (self.waiting or self.runs or self.solo)
+
+    def alike(self, job: Job) -> tuple[Generation | None, int]:
+        """The answer in progress that begins most like a job, and how many tokens of it are there."""
+        found: tuple[Generation | None, int] = (None, 0)
+        if not job.begun and isinstance(job, Generation):
+            for run in self.runs:
+                length = min(run.decoded, shared_start(run.prompt, job.prompt))
+                if length > found[1]:
+                    found = run, length
+        return found
+
+    def reads_for(self, job: Job) -> bool:
+        """Whether an answer in progress is about to read tokens that a waiting job begins with."""
+        if job.begun or not isinstance(job, Generation):
+            return False
+        return any(
+            (end := run.decoded + _WORTH_WAITING) <= min(len(job.prompt), len(run.prompt)) - 2
+            and run.prompt[:end] == job.prompt[:end]
+            for run in self.runs
+        )
 
 
 class Rotation:

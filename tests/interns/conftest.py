@@ -23,6 +23,7 @@ from interns.gguf.reader import read_gguf
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
 
+TINY = Path(__file__).parents[1] / "tiny"  # made by training/recipes/pretrain/tiny.toml
 MakePeft = Callable[..., Path]
 MakeAdapter = Callable[..., Adapter]
 
@@ -37,8 +38,9 @@ def starter_base() -> BaseModelRef:
 def base(starter_base: BaseModelRef, tmp_path_factory: pytest.TempPathFactory) -> BaseModelRef:
     folder = tmp_path_factory.mktemp("base")
     gguf = folder / "base.gguf"
-    write_base_gguf(torch_folder(starter_base, Paths(folder)), gguf, "F32", name="exact")
-    return BaseModelRef("exact", gguf, file_sha256(gguf), starter_base.tokenizer)
+    small = BaseModelRef("tiny", TINY / "base.gguf", file_sha256(TINY / "base.gguf"), TINY)
+    write_base_gguf(torch_folder(small, Paths(folder)), gguf, "F32", name="tiny")
+    return BaseModelRef("tiny", gguf, file_sha256(gguf), TINY)
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +112,7 @@ def make_adapter(make_peft: MakePeft, base: BaseModelRef) -> MakeAdapter:
         strength: float = 0.03,
         on: BaseModelRef = base,
     ) -> Adapter:
-        folder = make_peft(seed, use_rslora=use_rslora, strength=strength)
+        folder = make_peft(seed, gguf=on.gguf, use_rslora=use_rslora, strength=strength)
         return write_adapter_gguf(folder, on, folder / "adapter.gguf", metadata={})
 
     return make

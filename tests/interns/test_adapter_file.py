@@ -19,6 +19,7 @@ from interns.gguf.adapter_file import (
     read_adapter_metadata,
     write_adapter_gguf,
 )
+from interns.gguf.base_file import hf_config
 from interns.gguf.families import permute, unpermute
 from interns.gguf.reader import read_gguf
 from interns.paths import Paths
@@ -57,9 +58,10 @@ def test_only_b_of_q_and_k_is_permuted_when_exported(make_peft, base, tmp_path):
     folder = make_peft(0, lora_alpha=4)
     write_adapter_gguf(folder, base, tmp_path / "a.gguf", metadata={})
     file = read_gguf(tmp_path / "a.gguf")
+    heads = hf_config(read_gguf(base.gguf))["num_attention_heads"]
     q = _tensor(folder, "self_attn.q_proj.lora_B")
-    np.testing.assert_array_equal(file.array("blk.0.attn_q.weight.lora_b"), permute(q, 4))
-    np.testing.assert_array_equal(unpermute(permute(q, 4), 4), q)
+    np.testing.assert_array_equal(file.array("blk.0.attn_q.weight.lora_b"), permute(q, heads))
+    np.testing.assert_array_equal(unpermute(permute(q, heads), heads), q)
     a = _tensor(folder, "self_attn.q_proj.lora_A")
     np.testing.assert_array_equal(file.array("blk.0.attn_q.weight.lora_a"), a)
     v = _tensor(folder, "self_attn.v_proj.lora_B")

@@ -27,7 +27,7 @@ PROMPT = "<|endoftext|><|im_start|>user\nWhere is my card? It was sent on 3 May.
 
 @pytest.fixture(scope="module")
 def folder(base: BaseModelRef, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("hf") / "starter"
+    out = tmp_path_factory.mktemp("hf") / "base"
     write_hf_folder(base.gguf, base.tokenizer, out)
     return out
 
@@ -101,7 +101,9 @@ def test_weights_survive_when_written_as_f32_and_read_again(folder, tmp_path, ba
     assert (tmp_path / "hf" / "config.json").read_text() == (folder / "config.json").read_text()
 
 
-def test_quantizing_again_changes_nothing_when_already_q8(folder, tmp_path, starter_base):
+def test_quantizing_again_changes_nothing_when_already_q8(tmp_path, starter_base):
+    folder = tmp_path / "hf"
+    write_hf_folder(starter_base.gguf, starter_base.tokenizer, folder)
     write_base_gguf(folder, tmp_path / "again.gguf", "Q8_0", name="starter-cpu")
     first, second = read_gguf(starter_base.gguf), read_gguf(tmp_path / "again.gguf")
     assert first.metadata == second.metadata
@@ -199,7 +201,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 source, tokenizer, out = map(Path, sys.argv[1:])
 for work in (
     lambda: write_base_gguf(source, out / "b.gguf"),
-    lambda: write_hf_folder(tokenizer / "starter.gguf", tokenizer, out / "hf"),
+    lambda: write_hf_folder(tokenizer / "base.gguf", tokenizer, out / "hf"),
 ):
     try:
         work()

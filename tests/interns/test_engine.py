@@ -32,12 +32,13 @@ def _total_logprob(engine, adapter, prompt, answer) -> float:
     return float(sum(rows[at, token] for at, token in zip(places, answer, strict=True)))
 
 
-def test_stop_token_ends_the_answer_and_is_not_part_of_it(engine):
+def test_stop_token_ends_the_answer_and_is_not_part_of_it(starter_base):
     said = "The river was high after the rain."
-    answer = engine.complete(_request(f"Repeat this text:\n\n{said}"))
+    with LlamaEngine(starter_base, context_tokens=512, slots=1, threads=1) as engine:
+        answer = engine.complete(_request(f"Repeat this text:\n\n{said}"))
+        assert answer.completion_tokens == len(engine.tokenize(said)) + 1
     assert answer.finish_reason == "stop"
     assert answer.text == said
-    assert answer.completion_tokens == len(engine.tokenize(said)) + 1
 
 
 def test_answer_is_cut_when_max_tokens_are_written(engine):

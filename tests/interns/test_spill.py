@@ -180,7 +180,7 @@ def test_intern_goes_on_where_it_was_after_a_restart(base, adapters, tmp_path):
 def test_prefixes_that_fit_no_longer_are_read_from_disk_within_the_same_run(base, tmp_path):
     with _engine(base, tmp_path) as engine:
         _ask(engine, TEXTS[0])
-        for number in range(20):
+        for number in range(60):
             messages = (Message("user", f"{number} letters came by ship. " * 12),)
             engine.complete(CompletionRequest(messages, sampling=Sampling(max_tokens=1)))
         assert engine.stats()["kept_bytes"] <= 4 * 2**20

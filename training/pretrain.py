@@ -87,6 +87,7 @@ def _run(chosen: argparse.Namespace, began: float) -> dict[str, Any]:
 
 
 def _prepare(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
+    from training.pretraining.folder import owned
     from training.pretraining.preparing import Order, load_corpus, prepare
     from training.pretraining.recipe import TOKENIZER, load_recipe
     from training.pretraining.tokenizer import load_tokenizer
@@ -95,8 +96,9 @@ def _prepare(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
     tokenizer = load_tokenizer(recipe.tokenizer or Path(TOKENIZER), recipe.shape.vocabulary)
     limit = int(chosen.part_mib * 2**20)
     order = Order(chosen.corpus, chosen.sets, chosen.out, recipe.course, limit)
-    prepare(order, tokenizer, _narrate)
-    files, fingerprint = load_corpus(chosen.out, tokenizer)
+    with owned(chosen.out):
+        prepare(order, tokenizer, _narrate)
+        files, fingerprint = load_corpus(chosen.out, tokenizer)
     groups: dict[str, int] = {}
     for file in files:
         groups[file.group] = groups.get(file.group, 0) + len(file.ids)
@@ -104,10 +106,12 @@ def _prepare(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
 
 
 def _tokenizer(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
+    from training.pretraining.origin import describe_sets
     from training.pretraining.preparing import sample_texts
     from training.pretraining.recipe import Course
     from training.pretraining.tokenizer import tokenizer_sha256, train_tokenizer
 
+    _narrate(describe_sets(chosen.sets))
     texts = sample_texts(chosen.corpus, chosen.sets, Course())
     tokenizer = train_tokenizer(texts, chosen.vocabulary, chosen.out)
     return {"tokens": tokenizer.get_vocab_size(), "sha256": tokenizer_sha256(tokenizer)}

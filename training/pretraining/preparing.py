@@ -27,6 +27,8 @@ from training.pretraining.corpus import (
     sources,
     without_duplicates,
 )
+from training.pretraining.folder import make_folder
+from training.pretraining.origin import claim, describe_sets, is_done, mark_done, origin_of, sets_in
 from training.pretraining.passages import Passage, cut_passages
 from training.pretraining.recipe import Course
 from training.pretraining.skills import generate
@@ -95,10 +97,17 @@ def prepare(
         Whether everything is there now.
 
     Raises:
+        InvalidInput: There is no corpus, none of the known sets, or no folder can be made.
+        Incompatible: The folder was made from other sources, or for another recipe or tokenizer.
         BrokenFile: A source is truncated or foreign; finished ones stay.
         NoSpace: The disk is full; finished sources stay.
     """
-    order.out.mkdir(parents=True, exist_ok=True)
+    origin = origin_of(order.corpus, order.sets, order.course, tokenizer)
+    make_folder(order.out)
+    claim(order.out, origin)
+    if is_done(order.out):
+        return True
+    report(describe_sets(order.sets))
     seen: set[bytes] = set()
     passages: list[Passage] = []
     for source in chain(_texts(order.corpus, seen), _chats(order.sets, seen)):
@@ -111,6 +120,7 @@ def prepare(
     if order.course.skills:
         licence = "made by this project; passages from the sources above"
         _prepare(order, tokenizer, _Source(SKILLS, "skills", licence, documents), report)
+    mark_done(order.out)
     return True
 
 
@@ -152,8 +162,10 @@ def sample_texts(corpus: Path, sets: Path | None, course: Course) -> Iterator[st
     """What a tokenizer learns from: an even share of every group, generated chats included.
 
     Raises:
+        InvalidInput: There is no corpus, or none of the known sets.
         BrokenFile: A source is truncated or foreign.
     """
+    sets_in(sets)  # refuses a folder of something else
     seen: set[bytes] = set()
     passages: list[Passage] = []
     listed = list(chain(_texts(corpus, seen), _chats(sets, seen)))

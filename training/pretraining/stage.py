@@ -8,13 +8,11 @@ another machine, each file small.
 
 from __future__ import annotations
 
-import fcntl
 import math
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from interns.errors import Conflict, Incompatible, InternsError
+from interns.errors import InternsError, InvalidInput
 from interns.gguf.writing import whole_file
 from training.artifacts import require_space, write_json
 from training.pretraining.chat import PAD
@@ -36,6 +34,7 @@ from training.pretraining.checkpoint import (
     restore_random,
 )
 from training.pretraining.curves import Curve, draw
+from training.pretraining.folder import owned
 from training.pretraining.packing import Reader
 from training.pretraining.preparing import Order, is_prepared, load_corpus, prepare
 from training.pretraining.recipe import TOKENIZER, PretrainRecipe
@@ -106,14 +105,14 @@ def run_stage(job: Job, report: Callable[[str], None]) -> dict[str, Any]:
         losses and, when finished, the ``result`` folder.
 
     Raises:
+        InvalidInput: There is no corpus, none of the known sets, or no folder can be made.
         Incompatible: The folder belongs to another recipe, tokenizer or corpus.
         BrokenFile: The corpus, a token file or the checkpoint is damaged.
         NoSpace: The disk is full; the last checkpoint stands.
         Conflict: Another process works in this folder.
         InternsError: The loss is no number any more; the last checkpoint stands.
     """
-    job.out.mkdir(parents=True, exist_ok=True)
-    with _owned(job.out):
+    with owned(job.out):
         stage = _Stage(job, report)
         if not stage.prepared():
             return {"finished": False, "step": 0, "steps": job.recipe.course.steps}
@@ -138,27 +137,14 @@ class _Stage:
     def prepared(self) -> bool:
         """Make the token files unless they were given; whether all are there."""
         if self.token_files == self.job.corpus:
+            if self.job.sets is not None:
+                raise InvalidInput(
+                    f"{self.job.corpus} holds token files made before: --sets would not be read.",
+                    "Leave --sets out, or give the folder of texts with --corpus.",
+                )
             return True
         order = Order(self.job.corpus, self.job.sets, self.token_files, self.recipe.course)
-        course = self.recipe.course
-        made_for = (
-            f"{course.skills} chats, seed {course.seed}, {tokenizer_sha256(self.tokenizer)}\n"
-        )
-        # Written first, so that no source is taken over from another recipe; and last, so that
-        # what an earlier stage finished is not read again.
-        wanted, done = self.token_files / "made-for.txt", self.token_files / "done"
-        if wanted.is_file() and wanted.read_text("utf-8") != made_for:
-            raise Incompatible(
-                f"{self.token_files} was prepared for another recipe.",
-                "Give another folder with --out.",
-            )
-        self.token_files.mkdir(exist_ok=True)
-        wanted.write_text(made_for, encoding="utf-8")
-        if not done.is_file():
-            if not prepare(order, self.tokenizer, self.report, until=self.job.until):
-                return False
-            done.touch()
-        return True
+        return prepare(order, self.tokenizer, self.report, until=self.job.until)
 
     @cached_property
     def corpus(self) -> tuple[list[TokenFile], str]:
@@ -328,15 +314,3 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-@contextmanager
-def _owned(folder: Path) -> Iterator[None]:
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Conflict(
-                f"Another process is working in {folder}.", "Wait for it, or end it first."
-            ) from error
-        yield

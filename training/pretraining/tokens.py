@@ -90,10 +90,10 @@ def load_tokens(path: Path) -> TokenFile:
         fits = ids.dtype == np.uint16 and int(lengths.sum()) == len(ids)
     except (lzma.LZMAError, ValueError, KeyError, OSError, EOFError) as error:
         raise BrokenFile(
-            f"{path.name} is truncated or no token file: {error}.", "Prepare the corpus anew."
+            f"{path.name} is truncated or no token file: {error}.", _anew(path)
         ) from error
     if not fits:
-        raise BrokenFile(f"The parts of {path.name} do not fit together.", "Prepare it anew.")
+        raise BrokenFile(f"The parts of {path.name} do not fit together.", _anew(path))
     return file
 
 
@@ -124,6 +124,13 @@ def tokenize(
     lengths = np.array([len(ids) for ids in everything], dtype=np.uint32)
     empty: Ids = np.zeros(0, dtype=np.uint16)
     return np.concatenate([empty, *everything]), lengths, len(learned)
+
+
+def _anew(path: Path) -> str:
+    return (
+        f"Delete {path} and give the same command again, which makes it anew from the texts; "
+        "if only the token files are here, fetch it again."
+    )
 
 
 def _tokenize(

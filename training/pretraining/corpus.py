@@ -8,6 +8,7 @@ import lzma
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ _MANUALS = frozenset({
 _NOVELS = frozenset({"novels_1885_1930"})
 # What bases and interns are examined on, inside sources that may otherwise be read.
 _EXAM_TEMPLATES = ("rotten_tomatoes",)  # the sentences of sentence_polarity
+_FORMS = (
+    "A line holds {id, title, text}, {id, title, messages} or {prompt, completion}; of messages the "
+    "first may be of role system, then user and assistant speak in turn. Mend the line, or take the "
+    "file out of the folder."
+)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffd]")
 _TRAILING = re.compile(r"[ \t]+\n")
 _BLANKS = re.compile(r"\n{3,}")
@@ -75,7 +81,7 @@ def sources(folder: Path) -> list[Path]:
     Raises:
         InvalidInput: There are none.
     """
-    found = sorted(folder.glob(f"*{SUFFIX}"))
+    found = sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file())
     if not found:
         raise InvalidInput(
             f"{folder} holds no corpus: no file ends in {SUFFIX}.", "Give the folder of the corpus."
@@ -113,15 +119,11 @@ def read_documents(path: Path) -> Iterator[Document]:
         BrokenFile: The file is truncated or holds something else; says where.
     """
     for number, row in enumerate(_rows(path), start=1):
-        if _is_examined(row):
-            continue
         try:
-            document = _document(row)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise BrokenFile(
-                f"{path.name}, line {number}: no document (it lacks {error}).",
-                "A line holds {id, title, text}, {id, title, messages} or {prompt, completion}.",
-            ) from error
+            document = None if _is_examined(row) else _document(row)
+        except (KeyError, TypeError, ValueError) as error:
+            why = f"it lacks {error}" if isinstance(error, KeyError) else error
+            raise BrokenFile(f"{path.name}, line {number}: no document ({why}).", _FORMS) from error
         if document is not None:
             yield document
 
@@ -144,37 +146,72 @@ def clean(text: str) -> str:
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     number = 0
+    fix = "Fetch the file anew, or take it out of the folder."
     try:
         with lzma.open(path, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                number += 1
-                yield dict(json.loads(line))
-    except (lzma.LZMAError, EOFError, ValueError, TypeError) as error:
+            for number, line in enumerate(lines, start=1):
+                yield _row(line, f"{path.name}, line {number}")
+    except (lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
         raise BrokenFile(
-            f"{path.name} is truncated or no corpus file (after line {number}): {error}.",
-            "Fetch the file anew, or take it out of the folder.",
+            f"{path.name} is truncated or no corpus file (after line {number}): {error}.", fix
         ) from error
+    if number == 0:
+        raise BrokenFile(f"{path.name} is empty: there is no line in it.", fix)
+
+
+def _row(line: str, place: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise BrokenFile(f"{place}: no JSON ({error}).", _FORMS) from error
+    if not isinstance(row, dict):
+        raise BrokenFile(f"{place}: no JSON object.", _FORMS)
+    return row
 
 
 def _is_examined(row: Mapping[str, Any]) -> bool:
-    split = str(row.get("split", "train")).casefold()
-    return split != "train" or str(row.get("template", "")).startswith(_EXAM_TEMPLATES)
+    split, template = row.get("split", "train"), row.get("template", "")
+    if not isinstance(split, str) or not isinstance(template, str):
+        raise TypeError("split or template is no text; leave it out if there is none")
+    return split.casefold() != "train" or template.startswith(_EXAM_TEMPLATES)
 
 
 def _document(row: Mapping[str, Any]) -> Document | None:
     if "messages" in row:
-        turns = tuple(Message(m["role"], clean(m["content"])) for m in row["messages"])
+        turns = _turns(row["messages"])
         good = len(turns) > 1 and any(turn.role == "assistant" for turn in turns)
         return Document(chat=turns) if good else None
     if "prompt" in row:
-        prompt, completion = clean(row["prompt"]), clean(row["completion"])
+        prompt, completion = _text(row["prompt"]), _text(row["completion"])
         good = bool(prompt and completion)
         return Document(chat=make_chat(prompt, completion)) if good else None
-    text, title = clean(row["text"]), clean(str(row.get("title") or ""))
+    text, title = _text(row["text"]), _text(str(row.get("title") or ""))
     if len(text) < _SHORTEST or _share_of_letters(text) < _LETTERS:
         return None
     headed = text if not title or text.startswith(title) else f"{title}\n\n{text}"
     return Document(text=headed)
+
+
+def _turns(messages: object) -> tuple[Message, ...]:
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        raise TypeError("messages is no list of objects")
+    turns = tuple(Message(m["role"], _text(m["content"])) for m in messages)
+    roles = [turn.role for turn in turns]
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    # A role stands in the rendered chat as it is, so that any other could bring a control token in.
+    for role in spoken:
+        if role not in ("user", "assistant"):
+            raise ValueError(f"a message has the role {role!r}")
+    if any(one == next_ for one, next_ in pairwise(spoken)):
+        raise ValueError("one role speaks twice in a row")
+    return turns
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:40]!r} stands where a text must")
+    value.encode()  # raises a ValueError for half of a surrogate pair, which is no character
+    return clean(value)
 
 
 def _share_of_letters(text: str) -> float:

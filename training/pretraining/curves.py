@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from training.artifacts import saving
 _WIDTH, _HEIGHT, _EDGE = 720, 400, 48
 _COLOURS = ("#888", "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf")
 _POINTS = 400
+_GO_ON = "Put back the curve that belongs to the checkpoint, or begin anew with another --out."
 
 Line = Mapping[str, Any]
 Points = Sequence[tuple[float, float]]
@@ -33,8 +35,18 @@ class Curve:
         self._path = path
 
     def cut(self, step: int) -> None:
-        """Drop what was written after `step` steps: those steps will be done again."""
+        """Drop what was written after `step` steps: those steps will be done again.
+
+        Raises:
+            BrokenFile: A step until there is missing.
+            NoSpace: The disk is full.
+        """
         lines = [line for line in self.lines() if line["step"] <= step]
+        if [line["step"] for line in lines if "loss" in line] != list(range(1, step + 1)):
+            raise BrokenFile(
+                f"{self._path} does not hold every step until {step}, where the checkpoint stands.",
+                _GO_ON,
+            )
         with whole_file(self._path) as partial:
             partial.write_text("".join(map(_text, lines)), encoding="utf-8")
 
@@ -47,6 +59,11 @@ class Curve:
         with saving(self._path.parent, self._path.name), self._path.open("ab") as file:
             file.write(_text(line).encode())
 
+    def sync(self) -> None:
+        """Have it on disk before a checkpoint says that its steps are done."""
+        with saving(self._path.parent, self._path.name), self._path.open("rb") as file:
+            os.fsync(file.fileno())
+
     def lines(self) -> list[Line]:
         """Every whole line; a half one that a killed process left is passed over.
 
@@ -58,9 +75,13 @@ class Curve:
         content = self._path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         try:
-            return [dict(json.loads(line)) for line in whole.splitlines()]
-        except (ValueError, TypeError) as error:
-            raise BrokenFile(f"{self._path.name} is no curve: {error}.", "Delete it.") from error
+            lines = [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise BrokenFile(f"{self._path} is no curve: {error}.", _GO_ON) from error
+        for number, line in enumerate(lines, start=1):
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                raise BrokenFile(f"{self._path} is no curve: line {number} has no step.", _GO_ON)
+        return lines
 
 
 def draw(lines: Iterable[Line], title: str) -> str:

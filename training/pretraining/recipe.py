@@ -17,6 +17,8 @@ from interns.errors import InvalidInput
 GROUPS = ("prose", "manuals", "novels", "dialogues", "instructions", "skills")
 CHATS = frozenset({"dialogues", "instructions", "skills"})
 TOKENIZER = "tokenizer.json"
+_LARGEST_SHARE = 1e6
+_HUGE = 1e300
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,15 @@ def load_recipe(path: Path) -> PretrainRecipe:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise InvalidInput(f"There is no recipe {str(path)!r}.", "Check the path.") from error
+    except OSError as error:
+        raise InvalidInput(
+            f"The recipe {str(path)!r} cannot be read: {error.strerror}.",
+            "Give the path of a file.",
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"The recipe {str(path)!r} is not TOML: {error}.", "Mend it.") from error
     recipe = recipe_from_dict(values, name=path.stem)
-    own = path.with_name(str(values.get("tokenizer") or TOKENIZER))
+    own = path.parent / str(values.get("tokenizer") or TOKENIZER)
     return dataclasses.replace(recipe, tokenizer=own)
 
 
@@ -172,8 +179,8 @@ def recipe_from_dict(values: Mapping[str, Any], *, name: str = "") -> PretrainRe
     stable = _shares("stable", values.get("stable"))
     recipe = PretrainRecipe(
         name=str(values.get("name") or name),
-        shape=_build(Shape, "model", values.get("model") or {}),
-        course=_build(Course, "training", values.get("training") or {}),
+        shape=_build(Shape, "model", values.get("model", {})),
+        course=_build(Course, "training", values.get("training", {})),
         stable=stable,
         ending=_shares("decay", values["decay"]) if "decay" in values else stable,
     )
@@ -181,7 +188,11 @@ def recipe_from_dict(values: Mapping[str, Any], *, name: str = "") -> PretrainRe
     return recipe
 
 
-def _build(kind: Any, part: str, values: Mapping[str, Any]) -> Any:
+def _build(kind: Any, part: str, values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        raise InvalidInput(
+            f"{part} is {values!r}, but must be a table.", f"Write [{part}] and its settings below."
+        )
     known = {item.name: item.default for item in dataclasses.fields(kind)}
     checked = {}
     for key, value in values.items():
@@ -190,8 +201,7 @@ def _build(kind: Any, part: str, values: Mapping[str, Any]) -> Any:
                 f"[{part}] has no setting {key!r}.", f"It has: {', '.join(sorted(known))}."
             )
         whole = isinstance(known[key], int)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or (whole and value != int(value)):
+        if not _is_number(value) or (whole and value != int(value)):
             raise InvalidInput(
                 f"[{part}] {key} is {value!r}, but must be a {'whole ' * whole}number.",
                 f"For example: {key} = {known[key]}",
@@ -200,15 +210,19 @@ def _build(kind: Any, part: str, values: Mapping[str, Any]) -> Any:
     return kind(**checked)
 
 
+def _is_number(value: Any) -> bool:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and -_HUGE < value < _HUGE  # neither infinite nor "not a number"
+
+
 def _shares(part: str, values: Any) -> dict[str, float]:
     if not isinstance(values, Mapping) or not values:
         raise InvalidInput(f"The recipe has no [{part}].", f"Give shares of {', '.join(GROUPS)}.")
     for group, share in values.items():
-        good = isinstance(share, int | float) and not isinstance(share, bool) and share >= 0
-        if group not in GROUPS or not good:
+        if group not in GROUPS or not _is_number(share) or not 0 <= share <= _LARGEST_SHARE:
             raise InvalidInput(
                 f"[{part}] {group} = {share!r} is no share of a group.",
-                f"Give numbers from 0 on for {', '.join(GROUPS)}.",
+                f"Give numbers from 0 to {_LARGEST_SHARE:g} for {', '.join(GROUPS)}.",
             )
     total = sum(values.values())
     if total <= 0:
@@ -217,9 +231,11 @@ def _shares(part: str, values: Any) -> dict[str, float]:
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {
-    "vocabulary": (320, 32768),  # token files keep one bit of 16 for what is not learned
+    # 260 control tokens and 256 bytes; token files keep one bit of 16 for what is not learned
+    "vocabulary": (516, 32768),
     "hidden": (32, 4096),
     "layers": (1, 64),
+    "feed_forward": (32, 65536),
     "context": (16, 32768),
     "rope_theta": (1, 1e8),
     "norm_eps": (1e-12, 1e-2),
@@ -232,6 +248,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "other_rate": (0, 10),
     "weight_decay": (0, 1),
     "clip": (1e-6, 1e6),
+    "seed": (0, 2**63 - 1),
     "skills": (0, 10**7),
     "held_out_every": (1, 10**7),
     "held_out_rows": (1, 1000),

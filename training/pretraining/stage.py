@@ -224,6 +224,7 @@ class _Stage:
         if not trainer.is_finite():
             self._check(math.nan, math.nan, reader)
         began = time.monotonic()
+        self.curve.sync()
         Checkpoint(
             identity=self.identity(self.step),
             step=self.step,

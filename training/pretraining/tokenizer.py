@@ -19,6 +19,14 @@ from interns.gguf.writing import whole_file
 from training.pretraining.chat import BOS, END, PAD, TURN
 
 RESERVED = 256  # control tokens that mixed-adapter batches need
+# As the file states each of them: found wherever it stands, exactly as it is.
+_ADDED = {
+    "single_word": False,
+    "lstrip": False,
+    "rstrip": False,
+    "normalized": False,
+    "special": True,
+}
 CONTROL = (BOS, TURN, END, PAD, *(f"<|reserved_{i}|>" for i in range(RESERVED)))
 
 
@@ -57,8 +65,8 @@ def load_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
 
     Raises:
         BrokenFile: It is missing or no tokenizer.
-        Incompatible: It lacks control tokens, has another size, or splits text in a way that
-            llama.cpp could not repeat.
+        Incompatible: It lacks control tokens or bytes, has others or another size, or makes ids in
+            a way that llama.cpp could not repeat.
     """
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -97,15 +105,30 @@ def _check(tokenizer: Tokenizer, name: str, vocabulary: int) -> None:
     missing = [token for token in CONTROL if tokenizer.token_to_id(token) is None]
     if missing:
         raise Incompatible(f"{name} lacks the control token {missing[0]}.", fix)
-    found, wanted = _plain(tokenizer), _plain(_blank())
-    known = all(found[part] == wanted[part] for part in ("pre_tokenizer", "normalizer"))
-    known = known and found["model"]["type"] == "BPE"
-    if not known:
+    other = _differences(_plain(tokenizer))
+    if other:
         raise Incompatible(
-            f"{name} splits text in a way that llama.cpp cannot repeat: it must be byte-level BPE "
-            "after single digits, without a normalizer.",
+            f"{name} makes ids in a way that llama.cpp cannot repeat; it must be byte-level BPE after "
+            f"single digits and nothing else, but these parts are not: {', '.join(other)}.",
             fix,
         )
+
+
+def _differences(found: dict[str, Any]) -> list[str]:
+    """Where a tokenizer differs from what `train_tokenizer` makes, apart from what it learned."""
+    wanted = _plain(_blank())
+    model, added = found.pop("model"), found.pop("added_tokens")
+    plain = wanted.pop("model")
+    other = [part for part in found if found[part] != wanted.get(part)]
+    options = (set(model) | set(plain)) - {"vocab", "merges"}
+    other += sorted(f"model.{name}" for name in options if model.get(name) != plain.get(name))
+    if added != [_ADDED | {"id": number, "content": t} for number, t in enumerate(CONTROL)]:
+        other.append(f"added_tokens (the {len(CONTROL)} control tokens from id 0 on, no others)")
+    if not set(pre_tokenizers.ByteLevel.alphabet()) <= set(model["vocab"]):
+        other.append("vocab (a byte is missing)")
+    if sorted(model["vocab"].values()) != list(range(len(model["vocab"]))):
+        other.append("vocab (ids with gaps)")
+    return other
 
 
 def _blank() -> Tokenizer:

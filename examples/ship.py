@@ -17,11 +17,12 @@ from pathlib import Path
 
 from interns.bases import STARTER
 from interns.gguf.base_file import check_base
+from interns.gguf.writing import whole_file
 from interns.manifest import read_version_folder, seal_folder
 
 EXAMPLES = Path(__file__).resolve().parent
 BASE = "base.gguf"
-BESIDE = ("tokenizer.json", "tokenizer_config.json", "CARD.md", "curve.jsonl", "curve.svg")
+BESIDE = ("tokenizer.json", "tokenizer_config.json", "curve.jsonl", "curve.svg")
 
 
 def ship(folder: Path) -> Path:
@@ -29,13 +30,14 @@ def ship(folder: Path) -> Path:
     return ship_base(folder) if (folder / BASE).is_file() else ship_version(folder)
 
 
-def ship_base(folder: Path) -> Path:
+def ship_base(folder: Path, starter: Path = STARTER) -> Path:
     """Make a base the starter."""
     check_base(folder / BASE)
-    for name in BESIDE:
-        shutil.copyfile(folder / name, STARTER / name)
-    shutil.copyfile(folder / BASE, STARTER / "starter.gguf")
-    return STARTER
+    for name in (*BESIDE, BASE, "CARD.md"):
+        # Beside and renamed: who has the old file mapped keeps it.
+        with whole_file(starter / ("starter.gguf" if name == BASE else name)) as partial:
+            shutil.copyfile(folder / name, partial)
+    return starter
 
 
 def ship_version(folder: Path) -> Path:

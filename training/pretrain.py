@@ -2,12 +2,13 @@
 
     run RECIPE --corpus FOLDER --out FOLDER [--sets FOLDER] [--minutes 9]    again to resume
     prepare RECIPE --corpus FOLDER --out FOLDER [--sets FOLDER] [--part-mib 60]
+    show RECIPE --corpus TOKENS --step 12    what a step read, decoded
     tokenizer --corpus FOLDER --out FILE [--sets FOLDER] [--vocabulary 8192]
     plan RECIPE [--teraflops 989 --utilisation 0.25]    what it costs; an estimate
     export RUN OUT    the finished run, or as far as it is, becomes the file that serves
 
-`run`, `prepare`, `tokenizer` and `plan` need torch, NumPy and tokenizers only. Narration goes to
-stderr, the outcome as JSON to stdout. Exit status 3: the time is over, run the same command again.
+All but `export` need torch, NumPy and tokenizers only. Narration goes to stderr, the outcome as JSON
+to stdout. Exit status 3: the time is over, run the same command again.
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="prepare, learn, write the result; again to resume")
     ready = commands.add_parser("prepare", help="only make the token files")
     learn = commands.add_parser("tokenizer", help="learn a tokenizer")
+    show = commands.add_parser("show", help="print the rows of a step")
     plan = commands.add_parser("plan", help="what a recipe costs, as an estimate")
     export = commands.add_parser("export", help="write the file that serves")
-    for command in (run, ready, plan):
+    for command in (run, ready, show, plan):
         command.add_argument("recipe", type=Path)
     for command in (run, ready, learn):
         command.add_argument("--corpus", type=Path, required=True, help="NAME.jsonl.xz files")
@@ -67,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--minutes", type=float, default=math.inf, help="longest stage")
     ready.add_argument("--part-mib", type=float, default=0.0, help="largest folder of files")
     learn.add_argument("--vocabulary", type=int, default=8192)
+    show.add_argument("--corpus", type=Path, required=True, help="folder of token files")
+    show.add_argument("--step", type=int, required=True, help="from 1 on")
     plan.add_argument("--teraflops", type=float, default=989.0, help="peak of the card in bf16")
     plan.add_argument("--utilisation", type=float, default=0.25, help="share of it, assumed")
     export.add_argument("run", type=Path, help="a run's folder, or its result")
@@ -103,6 +107,18 @@ def _prepare(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
     for file in files:
         groups[file.group] = groups.get(file.group, 0) + len(file.ids)
     return {"sources": len(files), "tokens": groups, "fingerprint": fingerprint}
+
+
+def _show(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
+    from training.pretraining.preparing import load_corpus
+    from training.pretraining.recipe import TOKENIZER, load_recipe
+    from training.pretraining.showing import show_step
+    from training.pretraining.tokenizer import load_tokenizer
+
+    recipe = load_recipe(chosen.recipe)
+    tokenizer = load_tokenizer(recipe.tokenizer or Path(TOKENIZER), recipe.shape.vocabulary)
+    files, _ = load_corpus(chosen.corpus, tokenizer)
+    return {"step": chosen.step, "rows": show_step(files, recipe, tokenizer, chosen.step)}
 
 
 def _tokenizer(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
@@ -150,6 +166,7 @@ def _export(chosen: argparse.Namespace, _began: float) -> dict[str, Any]:
 _COMMANDS = {
     "run": _run,
     "prepare": _prepare,
+    "show": _show,
     "tokenizer": _tokenizer,
     "plan": _plan,
     "export": _export,

@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from training.artifacts import read_json, saving, write_json
 from training.base_check import verify_base
 from training.pretraining.chat import BOS, END, PAD, TEMPLATE
 from training.pretraining.checkpoint import load_checkpoint
+from training.pretraining.curves import Curve
+from training.pretraining.folder import make_folder, owned, put_in_place
 from training.pretraining.recipe import PretrainRecipe, Shape, recipe_from_dict
 from training.pretraining.stage import CHECKPOINT, FACTS
 from training.pretraining.tokenizer import control_id, load_tokenizer, tokenizer_sha256
@@ -60,22 +63,28 @@ def export_base(
 
     Raises:
         BrokenFile: The run's files are missing or damaged.
-        Incompatible: The tokenizer is not the run's, or llama.cpp could not repeat it.
+        Incompatible: The tokenizer is not the run's, or llama.cpp could not repeat it; or the
+            checkpoint is of another step than the run's facts.
         GateNotMet: llama.cpp and torch disagree; nothing is written.
         NoSpace: The disk is full; nothing is written.
-        Conflict: `out` is there and is no base.
+        Conflict: `out` is there and is no base, or the run is going on.
     """
     if out.exists() and not (out / GGUF).is_file():
         raise Conflict(f"{out} is there already and holds no base.", "Give another folder.")
+    # A run's own folder changes while it goes on; a result folder is finished.
+    with owned(run) if (run / CHECKPOINT).is_file() else nullcontext():
+        return _export(run, out, tokenizer or COMMITTED, file_type, positions)
+
+
+def _export(run: Path, out: Path, source: Path, file_type: str, positions: int) -> dict[str, Any]:
     facts = _facts(run)
     recipe = recipe_from_dict(facts["recipe"])
-    source = tokenizer or COMMITTED
     found = tokenizer_sha256(load_tokenizer(source, recipe.shape.vocabulary))
     if found != facts["identity"]["tokenizer"]:
         raise Incompatible(
             f"{source} is not the tokenizer of this run.", "Give the run's with --tokenizer."
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
         whole, hf = Path(work) / "base", Path(work) / "hf"
         whole.mkdir()
@@ -86,13 +95,14 @@ def export_base(
                 shutil.copyfile(hf / name, whole / name)
             for name in ("curve.jsonl", "curve.svg"):
                 shutil.copyfile(run / name, whole / name)
+            # A killed stage may have gone beyond its last checkpoint.
+            Curve(whole / "curve.jsonl").cut(facts["step"])
             shutil.rmtree(hf)
-        verified = _verify(whole, recipe.name, Paths(Path(work) / "home"))
-        (whole / "CARD.md").write_text(
-            write_card(recipe, facts, verified, file_type, positions), encoding="utf-8"
-        )
-        shutil.rmtree(out, ignore_errors=True)
-        whole.replace(out)
+            verified = _verify(whole, recipe.name, Paths(Path(work) / "home"))
+            (whole / "CARD.md").write_text(
+                write_card(recipe, facts, verified, file_type, positions), encoding="utf-8"
+            )
+            put_in_place(whole, out)
     return verified | {"bytes": (out / GGUF).stat().st_size, "base": str(out)}
 
 
@@ -198,6 +208,12 @@ def _weights(run: Path, facts: Mapping[str, Any]) -> dict[str, Tensor]:
     if not checkpoint.is_file():
         return {name: torch.from_numpy(value) for name, value in Weights.of_folder(run).items()}
     found = load_checkpoint(checkpoint)
+    if found.step != facts["step"]:
+        raise Incompatible(
+            f"{checkpoint} is of step {found.step}, but {FACTS} of step {facts['step']}: the last stage "
+            "was killed before it could tell of itself.",
+            "Run a stage to its end, which --minutes 0 makes a short one; then export.",
+        )
     if found.identity != facts["identity"]:
         raise Incompatible(
             f"{checkpoint} and {FACTS} beside it are of two runs.", "Run a stage again."

@@ -1,8 +1,10 @@
-"""The folder that a command fills: one process at a time, without what a killed one left."""
+"""The folder that a command fills: by one process at a time, without what a killed one left."""
 
 from __future__ import annotations
 
 import fcntl
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +45,27 @@ def owned(folder: Path) -> Iterator[None]:
         for left in folder.rglob(".*.partial"):
             left.unlink(missing_ok=True)
         yield
+
+
+def put_in_place(new: Path, out: Path) -> None:
+    """Rename a folder to `out`, where another may lie.
+
+    That one is put aside as ``NAME.replaced`` first and deleted last: whenever the process is
+    killed, a whole folder lies in one of both places.
+    """
+    aside = out.with_name(f"{out.name}.replaced")
+    if os.path.lexists(out):
+        _delete(aside)
+        out.rename(aside)
+    new.rename(out)
+    _delete(aside)
+
+
+def _delete(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
 
 
 @contextmanager

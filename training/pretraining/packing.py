@@ -160,6 +160,10 @@ class Reader:
         """What `step` reads; the same whenever it is asked for."""
         return self._phase(step).batch(step)
 
+    def rows(self, step: int) -> list[tuple[str, Row]]:
+        """The group and the pieces of each row that `step` reads."""
+        return self._phase(step).rows(step)
+
     def describe(self, step: int) -> str:
         """Which rows `step` reads, for a message."""
         return self._phase(step).describe(step)
@@ -208,14 +212,20 @@ class _Phase:
         counts = np.stack([(self._draws == kind).sum(axis=1) for kind in range(kinds)], axis=1)
         self._before = np.cumsum(counts, axis=0) - counts
 
-    def batch(self, step: int) -> Batch:
+    def rows(self, step: int) -> list[tuple[str, Row]]:
         taken = dict(zip(self._groups, self._before[step].tolist(), strict=True))
-        parts = []
+        found = []
         for number in self._draws[step].tolist():
             group = self._groups[number]
-            row = self._row(group, taken[group])
+            found.append((group, self._row(group, taken[group])))
             taken[group] += 1
-            parts.append(self._piles[group].batch([row], self._context, self._pad))
+        return found
+
+    def batch(self, step: int) -> Batch:
+        parts = [
+            self._piles[group].batch([row], self._context, self._pad)
+            for group, row in self.rows(step)
+        ]
         return Batch(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
     def describe(self, step: int) -> str:

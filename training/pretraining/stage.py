@@ -110,7 +110,7 @@ def run_stage(job: Job, report: Callable[[str], None]) -> dict[str, Any]:
         BrokenFile: The corpus, a token file or the checkpoint is damaged.
         NoSpace: The disk is full; the last checkpoint stands.
         Conflict: Another process works in this folder.
-        InternsError: The loss is no number any more; the last checkpoint stands.
+        InternsError: The loss or a weight is no number any more; the last checkpoint stands.
     """
     with owned(job.out):
         stage = _Stage(job, report)
@@ -202,7 +202,7 @@ class _Stage:
             over = time.monotonic() + 2 * (self.pace.longest + self.saved) > self.job.until
             turn = self.step == decay_begins(course) and batch is not None
             if over or turn or batch is None or now - last_save >= course.checkpoint_s:
-                self._save(trainer, reader)
+                self._save(trainer)
                 last_save = time.monotonic()
             if turn:
                 with whole_file(self.job.out / STABLE) as partial:
@@ -213,16 +213,26 @@ class _Stage:
     def _check(self, loss: float, norm: float, reader: Reader) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
             return
-        kept = "The last checkpoint stands" if self.checkpoint.is_file() else "Nothing was kept"
+        number = self.step + 1
         raise InternsError(
-            f"The loss is {loss:g} and the gradient's norm {norm:g} in step {self.step + 1}, which "
-            f"read {reader.describe(self.step)}. {kept}.",
-            "Look at those rows; if they are fine, lower matrix_rate and other_rate and begin anew.",
+            f"The loss is {loss:g} and the gradient's norm {norm:g} in step {number}, which read "
+            f"{reader.describe(self.step)}. {self._kept()}.",
+            f"Look at those rows: `python -m training.pretrain show RECIPE --corpus "
+            f"{self.token_files} --step {number}`. If they are fine, lower matrix_rate and "
+            "other_rate and begin anew.",
         )
 
-    def _save(self, trainer: Trainer, reader: Reader) -> None:
+    def _kept(self) -> str:
+        return "The last checkpoint stands" if self.checkpoint.is_file() else "Nothing was kept"
+
+    def _save(self, trainer: Trainer) -> None:
         if not trainer.is_finite():
-            self._check(math.nan, math.nan, reader)
+            raise InternsError(
+                f"A weight is no number after step {self.step}, although the loss of that step was one. "
+                f"{self._kept()}.",
+                "Give the same command again; if it ends here again, lower matrix_rate and "
+                "other_rate and begin anew.",
+            )
         began = time.monotonic()
         self.curve.sync()
         Checkpoint(

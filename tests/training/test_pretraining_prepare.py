@@ -176,15 +176,15 @@ def test_preparing_that_is_killed_ends_as_if_it_had_not_been(place: Path) -> Non
         assert (tokens / path.name).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("room", [10, 1500])
+@pytest.mark.parametrize(("what", "room"), [("run", 10), ("prepare", 1500)])
 def test_a_full_disk_while_preparing_is_told_and_the_rest_is_made_later(
-    place: Path, room: int
+    place: Path, what: str, room: int
 ) -> None:
     def lower() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
     done = subprocess.run(
-        command(place, "prepare", "tokens"),
+        command(place, what, "made"),
         env=environment(),
         capture_output=True,
         text=True,
@@ -194,5 +194,5 @@ def test_a_full_disk_while_preparing_is_told_and_the_rest_is_made_later(
     )
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stderr.splitlines()[-1])["code"] == "no_space"
-    assert not list((place / "tokens").rglob("*partial*"))
-    assert main(command(place, "prepare", "tokens")[3:]) == 0
+    assert not list((place / "made").rglob("*partial*"))
+    assert main(command(place, what, "made")[3:]) == 0

@@ -18,7 +18,7 @@ from interns.completion import Message
 from interns.errors import BrokenFile, Incompatible, InvalidInput
 from interns.prompt import NOT_IN_SOURCES, ChatTemplate
 from training.pretraining.chat import BOS, END, TEMPLATE, Chat, make_chat, segments
-from training.pretraining.chats import SETS, read_sets
+from training.pretraining.chats import SETS, licence_of_set, read_sets
 from training.pretraining.corpus import (
     Document,
     clean,
@@ -27,6 +27,7 @@ from training.pretraining.corpus import (
     without_duplicates,
 )
 from training.pretraining.export import COMMITTED
+from training.pretraining.interviews import in_exam, plain
 from training.pretraining.packing import IGNORED, Pile, Reader
 from training.pretraining.passages import Passage
 from training.pretraining.preparing import Order, load_corpus, prepare
@@ -208,6 +209,24 @@ def test_instruction_sets_are_read_in_their_own_forms(tmp_path: Path) -> None:
     (tmp_path / "gsm8k" / "train.jsonl").write_text('{"question": "2')
     with pytest.raises(BrokenFile, match="gsm8k"):
         [list(documents) for _, _, documents in read_sets(tmp_path)]
+
+
+def test_the_exam_of_the_interviewer_and_other_licences_are_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "interview_qa" / SETS["interview_qa"][0]
+    file.parent.mkdir()
+    asked = [f"What is **part** {i}?" for i in range(200)]
+    rows = [{"prompt": q, "response": "A part.", "licence": "MIT"} for q in asked]
+    rows += [{"prompt": "Why you?", "response": "I try.", "licence": "GPL-3.0"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ((_, path, documents),) = read_sets(tmp_path)
+    read = [document.chat[-2].content for document in documents]
+    examined = [question for question in asked if in_exam(plain(question))]
+    assert 5 < len(examined) < 50
+    assert read == [question for question in asked if question not in examined]
+    assert licence_of_set(path) == f"MIT ({len(read)} rows)"
+    file.write_text('{"prompt": "What"}\n')
+    with pytest.raises(BrokenFile, match="interview_qa"):
+        licence_of_set(path)
 
 
 # Token files and packing ---------------------------------------------------------------------

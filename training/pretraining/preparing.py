@@ -17,7 +17,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from interns.errors import BrokenFile, Incompatible, InvalidInput
-from training.pretraining.chats import read_sets
+from training.pretraining.chats import licence_of_set, read_sets
 from training.pretraining.corpus import SUFFIX as TEXT_SUFFIX
 from training.pretraining.corpus import (
     Document,
@@ -185,7 +185,7 @@ def _chats(folder: Path | None, seen: set[bytes]) -> Iterator[_Source]:
     if folder is not None:
         for name, path, documents in read_sets(folder):
             kept = without_duplicates(documents, seen)
-            yield _Source(name, "instructions", licence_of(path), kept)
+            yield _Source(name, "instructions", licence_of_set(path), kept)
 
 
 def _prepare(

@@ -368,6 +368,32 @@ def test_preparing_goes_on_where_it_stopped_and_fills_parts(tmp_path: Path) -> N
     assert len(fingerprint) == 64
 
 
+def test_what_shares_words_with_an_exam_is_left_out_and_counted(tmp_path: Path) -> None:
+    corpus, sets, out = (tmp_path / name for name in ("corpus", "sets", "out"))
+    for folder in (corpus, sets / "xquad_en", sets / "gsm8k"):
+        folder.mkdir(parents=True)
+    words = [f"word{i}" for i in range(30)]
+    exam = [{"context": " ".join(words), "question": "Which?"}, {"context": "a b", "question": "c"}]
+    (sets / "xquad_en" / "xquad_en.jsonl").write_text("".join(json.dumps(r) + "\n" for r in exam))
+    rows = numbered(30)
+    rows[3]["text"] += "\nA b, c. " + ", ".join(words[4:16])
+    rows[7]["text"] += " " + ",\n".join(words[4:17]).upper() + "!"
+    write_corpus(corpus / "a.jsonl.xz", rows)
+    asked = [{"question": f"{i} {' '.join(words[i:])}", "answer": "#### 4"} for i in (2, 25)]
+    (sets / "gsm8k" / "train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in asked))
+    told: list[str] = []
+    order = Order(corpus, sets, out, Course(skills=0))
+    assert prepare(order, load_tokenizer(COMMITTED, 8192), told.append)
+    counts = {path.name: len(load_tokens(path).lengths) for path in out.iterdir()}
+    assert counts == {"a.npz.xz": 29, "gsm8k.npz.xz": 1}
+    assert [line.partition("; ")[2] for line in told] == [
+        "1 left out, which share words with exams (xquad_en 1)"
+    ] * 2
+    (sets / "xquad_en" / "xquad_en.jsonl").write_text('{"context": "a"}\n')
+    with pytest.raises(BrokenFile, match="xquad_en"):
+        prepare(order, load_tokenizer(COMMITTED, 8192), told.append)
+
+
 # Recipes and tokenizers ----------------------------------------------------------------------
 
 

@@ -21,7 +21,14 @@ from interns.manifest import read_version_folder, seal_folder
 
 EXAMPLES = Path(__file__).resolve().parent
 BASE = "base.gguf"
-BESIDE = ("tokenizer.json", "tokenizer_config.json", "CARD.md", "curve.jsonl", "curve.svg")
+BESIDE = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "CARD.md",
+    "ATTRIBUTION.md",
+    "curve.jsonl",
+    "curve.svg",
+)
 
 
 def ship(folder: Path) -> Path:

@@ -17,12 +17,14 @@ import pytest
 from interns.completion import Message
 from interns.errors import BrokenFile, Incompatible, InvalidInput
 from interns.prompt import NOT_IN_SOURCES, ChatTemplate
+from training.pretraining.attribution import attribution_of, write_attribution
 from training.pretraining.chat import BOS, END, TEMPLATE, Chat, make_chat, segments
 from training.pretraining.chats import SETS, licence_of_set, read_sets
 from training.pretraining.corpus import (
     Document,
     clean,
     group_of,
+    licence_of,
     read_documents,
     without_duplicates,
 )
@@ -130,6 +132,35 @@ def test_duplicates_are_dropped_and_the_split_depends_on_the_content() -> None:
 
 def test_cleaning_leaves_no_control_tokens_or_signs() -> None:
     assert clean("a  \r\nb\x07<|im_end|>\n\n\n\nc\n") == "a\nb< |im_end|>\n\nc"
+
+
+def test_attribution_names_source_commit_caution_and_authors(tmp_path: Path) -> None:
+    story = {"id": "1", "title": "A tall man", "author": "Ada", "licence": "CC-BY", "text": TEXT}
+    path = write_corpus(tmp_path / "stories.jsonl.xz", [story])
+    (tmp_path / "stories.SOURCE.md").write_text(
+        "# Open stories\n\n- Source repo: https://example.org/stories\n"
+        "- Commit of the snapshot used: 12ab34c 2026-01-01\n- Licence as stated there: per story\n"
+        "- Licence caution: SHARE-ALIKE\n- Fields: id\n\n| file |\n- a book @ fa7c1a15: 3 modules\n"
+    )
+    sources = [
+        {"name": "stories", "attribution": attribution_of(path, licence_of(path))},
+        {"name": "made", "attribution": attribution_of(tmp_path / "made.jsonl.xz", "")},
+    ]
+    _, _, entry = write_attribution(sources).partition("## ")
+    assert entry.splitlines() == [
+        "stories",
+        "",
+        "Open stories",
+        "",
+        "- File read: stories.jsonl.xz",
+        "- Source repo: https://example.org/stories",
+        "- Commit of the snapshot used: 12ab34c 2026-01-01",
+        "- Licence caution: SHARE-ALIKE",
+        "- a book @ fa7c1a15: 3 modules",
+        "- Licence: per story",
+        "- Works, each with its author and licence:",
+        "  - A tall man, by Ada, CC-BY",
+    ]
 
 
 # Chats ---------------------------------------------------------------------------------------
@@ -364,6 +395,8 @@ def test_preparing_goes_on_where_it_stopped_and_fills_parts(tmp_path: Path) -> N
     assert counts["b"] == 100
     assert 40 <= counts["generated_skills"] <= 50
     assert files[0].licence == "CC0"
+    assert files[0].left_out == 0
+    assert "- Licence: CC0" in files[0].attribution
     assert len(list(out.iterdir())) > 1
     assert len(fingerprint) == 64
 
@@ -386,6 +419,7 @@ def test_what_shares_words_with_an_exam_is_left_out_and_counted(tmp_path: Path) 
     assert prepare(order, load_tokenizer(COMMITTED, 8192), told.append)
     counts = {path.name: len(load_tokens(path).lengths) for path in out.iterdir()}
     assert counts == {"a.npz.xz": 29, "gsm8k.npz.xz": 1}
+    assert load_tokens(out / "a.npz.xz").left_out == 1
     assert [line.partition("; ")[2] for line in told] == [
         "1 left out, which share words with exams (xquad_en 1)"
     ] * 2

@@ -17,6 +17,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from interns.errors import BrokenFile, Incompatible, InvalidInput
+from training.pretraining.attribution import attribution_of
 from training.pretraining.chats import licence_of_set, read_sets
 from training.pretraining.contamination import Examined
 from training.pretraining.corpus import SUFFIX as TEXT_SUFFIX
@@ -71,6 +72,7 @@ class _Source:
     licence: str
     documents: Iterator[Document]
     examined: Examined
+    attribution: str = ""
     passages: list[Passage] = field(default_factory=list)
     left_out: int = 0
     shared: Counter[str] = field(default_factory=Counter)  # documents per exam set
@@ -200,10 +202,14 @@ def _listed(
     for path in sources(corpus):
         texts = without_duplicates(read_documents(path), seen)
         name = path.name.removesuffix(TEXT_SUFFIX)
-        yield _Source(name, group_of(path), licence_of(path), texts, examined)
+        told = licence_of(path)
+        by = attribution_of(path, told)
+        yield _Source(name, group_of(path), told, texts, examined, by)
     for name, path, chats in read_sets(sets) if sets is not None else ():
         kept = without_duplicates(chats, seen)
-        yield _Source(name, "instructions", licence_of_set(path), kept, examined)
+        told = licence_of_set(path)
+        by = attribution_of(path, told)
+        yield _Source(name, "instructions", told, kept, examined, by)
 
 
 def _prepare(
@@ -225,6 +231,8 @@ def _prepare(
         ids=ids,
         lengths=lengths,
         learned=learned,
+        attribution=source.attribution,
+        left_out=source.left_out,
     )
     file.save(order.out)
     _place(order.out / f"{source.name}{SUFFIX}", order.part_bytes)

@@ -1,4 +1,5 @@
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,25 @@ def test_documents_agree_with_the_tree():
         [sys.executable, "docs/check.py"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_notes_stand_under_no_other_weights(tmp_path):
+    spec = importlib.util.spec_from_file_location("cards", ROOT / "docs" / "cards.py")
+    cards = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cards)
+    (tmp_path / "base.gguf").write_bytes(b"weights")
+    (tmp_path / "CARD.md").write_text("# made\n\nMade by a run.\n")
+    (tmp_path / "NOTES.md").write_text("<!-- 0123456789ab -->\n\n## Scores\n")
+    (told,) = cards.problems([tmp_path])
+    assert "NOTES.md: not of" in told
+    weights = cards.sha256(tmp_path)[:12]
+    (tmp_path / "NOTES.md").write_text(f"<!-- {weights} -->\n\n## Scores\n")
+    (told,) = cards.problems([tmp_path])
+    assert "NOTES.md is not its end" in told
+    for _ in range(2):  # written again, it is the same
+        (tmp_path / "CARD.md").write_text(cards.card(tmp_path))
+        assert cards.problems([tmp_path]) == []
+    assert (tmp_path / "CARD.md").read_text().endswith(f"{cards.MARK}\n## Scores\n")
 
 
 def test_every_module_says_what_it_is():

@@ -91,7 +91,7 @@ def write_card(
 
 def _left_out(sources: Sequence[Mapping[str, Any]]) -> str:
     text = (
-        "Never read, because bases are examined on them: BANKING77, CLINC150, sentence polarity, "
+        "Left out as sets, because bases are examined on them: BANKING77, CLINC150, sentence polarity, "
         "E2E, SciTLDR, XQuAD, Cranfield, CACM, BBQ, CrowS-Pairs, WinoBias, FairytaleQA with the "
         "stories of its validation and test splits, and every other test split."
     )

@@ -91,9 +91,9 @@ def write_card(
 
 def _left_out(sources: Sequence[Mapping[str, Any]]) -> str:
     text = (
-        "Left out as sets, because bases are examined on them: BANKING77, CLINC150, sentence polarity, "
-        "E2E, SciTLDR, XQuAD, Cranfield, CACM, BBQ, CrowS-Pairs, WinoBias, FairytaleQA with the "
-        "stories of its validation and test splits, and every other test split."
+        "Left out as sets, because bases are examined on them: BANKING77, CLINC150, sentence "
+        "polarity, E2E, SciTLDR, XQuAD, Cranfield, CACM, BBQ, CrowS-Pairs, WinoBias, FairytaleQA "
+        "with the stories of its validation and test splits, and every other test split."
     )
     counts = {source["name"]: source.get("left_out") for source in sources}
     if None in counts.values():  # prepared before anybody looked

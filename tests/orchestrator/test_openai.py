@@ -18,11 +18,14 @@ from tokenizers import Tokenizer
 
 from interns.bases import STARTER
 from interns.paths import Paths
+from orchestrator.api.openai.messages import read_turn
+from orchestrator.api.openai.tools import read_call
 from orchestrator.client import OfficeClient
 from retrieval.embedder import Embedder
 from tests.orchestrator.waiting import until
 
 HELLO = [{"role": "user", "content": "Where is my parcel?"}]
+TEXT = {"type": "text", "text": "Where is my parcel?"}
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +181,18 @@ def test_tools_are_called_with_arguments_that_fit(ai, model):
         model=model, messages=HELLO, tools=tools, tool_choice="none", max_tokens=3
     )
     assert spoken.choices[0].message.tool_calls is None
+
+
+def test_calls_of_earlier_turns_are_read_as_they_were_written():
+    function = {"name": "track", "arguments": '{"parcel": 5, "to": "Zürich"}'}
+    called = {"role": "assistant", "content": None, "tool_calls": [{"function": function}]}
+    written = '{"name": "track", "arguments": {"parcel": 5, "to": "Zürich"}}'
+    assert read_turn(called)["content"] == written
+    assert read_call(written)[0]["function"] == function
+    spoken = {**called, "content": [{"type": "text", "text": "One "}, {**TEXT, "text": "moment."}]}
+    assert read_turn(spoken)["content"] == f"One moment.\n{written}"
+    cut = {**called, "tool_calls": [{"function": {"name": "track", "arguments": '{"parcel'}}]}
+    assert read_turn(cut)["content"] == '{"name": "track", "arguments": "{\\"parcel"}'
 
 
 def test_office_chooses_when_the_model_is_auto(ai):
@@ -341,6 +356,13 @@ def test_embeddings_are_those_of_retrieval(ai):
         ({"messages": [{"role": "user", "content": ""}]}, openai.BadRequestError),
         ({"messages": [{"role": "wizard", "content": "a"}]}, openai.BadRequestError),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, openai.BadRequestError),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, openai.BadRequestError),
+        ({"messages": [{"role": "user", "content": ["hi"]}]}, openai.BadRequestError),
+        ({"messages": [{"role": "user", "content": [TEXT, 5]}]}, openai.BadRequestError),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
+         openai.BadRequestError),
+        ({"messages": [*HELLO, {"role": "assistant", "tool_calls": [5]}, *HELLO]},
+         openai.BadRequestError),
         ({"n": 2}, openai.BadRequestError),
         ({"temperature": 1e9}, openai.BadRequestError),
         ({"top_p": -1}, openai.BadRequestError),
@@ -428,6 +450,20 @@ ODD = (
         lambda schema: {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     )
 )
+PARTS = ODD | st.sampled_from((TEXT, {"type": "text"}, {"type": 5}, {"type": "text", "text": 5}))
+CALLED = st.fixed_dictionaries({"name": ODD, "arguments": ODD | st.just("{")})
+CALLS = ODD | st.fixed_dictionaries({"type": ODD, "function": ODD | CALLED})
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": ODD | st.sampled_from(("system", "user", "assistant", "tool")),
+            "content": ODD | st.lists(PARTS, max_size=3),
+        },
+        optional={"tool_calls": ODD | st.lists(CALLS, max_size=2)},
+    ),
+    min_size=1,
+    max_size=3,
+).map(lambda messages: [*messages, *HELLO])
 FIELDS = (
     "model", "messages", "temperature", "top_p", "max_tokens", "seed", "stop", "logit_bias", "n",
     "logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "stream", "prompt",
@@ -437,7 +473,8 @@ FIELDS = (
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    odd=st.dictionaries(st.sampled_from(FIELDS), ODD, min_size=1, max_size=3),
+    odd=st.dictionaries(st.sampled_from(FIELDS), ODD, min_size=1, max_size=3)
+    | st.fixed_dictionaries({"messages": MESSAGES}),
     path=st.sampled_from(("/chat/completions", "/completions")),
 )
 def test_whatever_a_field_holds_is_answered_or_refused_in_the_dialect(raw, odd, path):

@@ -6,6 +6,7 @@ The engine cannot let a model choose freely between talking and calling; with to
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -63,6 +64,35 @@ def read_call(text: str) -> list[Json] | None:
             "function": {"name": call["name"], "arguments": arguments},
         }
     ]
+
+
+def written(calls: object) -> str:
+    """Return calls of an earlier turn as they were written, one a line: what `read_call` undoes.
+
+    Raises:
+        InvalidInput: They are malformed.
+    """
+    match calls:
+        case [*each]:
+            return "\n".join(_written(call) for call in each)
+    raise _malformed_call()
+
+
+def _written(call: object) -> str:
+    match call:
+        case {"function": {"name": str(name), "arguments": str(arguments)}}:
+            # Arguments are JSON within a text; what is none was made elsewhere and stays a text.
+            with contextlib.suppress(ValueError, RecursionError):
+                arguments = json.loads(arguments)
+            return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+    raise _malformed_call()
+
+
+def _malformed_call() -> InvalidInput:
+    return InvalidInput(
+        "tool_calls of a message are malformed.",
+        'Send [{"type": "function", "function": {"name": "…", "arguments": "{…}"}}].',
+    )
 
 
 def _function(tool: Mapping[str, Any]) -> Json:

@@ -204,6 +204,22 @@ def test_office_chooses_when_the_model_is_auto(ai):
         assert answer.choices[0].message.content in {"delivery", "refund"}
 
 
+def test_office_says_why_nobody_answers(ai):
+    asked = {
+        "model": "auto",
+        "messages": [{"role": "user", "content": "How tall is Mount Everest?"}],
+    }
+    answer = ai.chat.completions.create(**asked)
+    message = answer.choices[0].message
+    assert (answer.model, message.content) == ("auto", "")
+    assert message.refusal.startswith("Nobody fits")
+    chunks = [chunk.choices[0] for chunk in ai.chat.completions.create(**asked, stream=True)]
+    assert "".join(chunk.delta.refusal or "" for chunk in chunks) == message.refusal
+    assert chunks[-1].finish_reason == answer.choices[0].finish_reason == "stop"
+    known = ai.chat.completions.create(model="triage", messages=HELLO)
+    assert known.choices[0].message.refusal is None
+
+
 def test_bare_prompts_are_continued_as_they_are(ai):
     texts = ["The parcel", "My card was"]
     answer = ai.completions.create(model="starter", prompt=texts, max_tokens=4, temperature=0)

@@ -83,7 +83,7 @@ def whole(asked: Asked) -> Json:
     for event in asked.events:
         scores += event.get("scores", ())
         done = event
-    message: Json = {"role": "assistant", "content": done["text"], "refusal": None}
+    message: Json = {"role": "assistant", "content": done["text"], "refusal": done.get("why")}
     reason = finish_reason(done["finish_reason"])
     calls = tools.read_call(done["text"]) if asked.functions else None
     if calls:
@@ -128,6 +128,8 @@ def chunks(asked: Asked) -> Iterator[Json]:
 
 def _ends(asked: Asked, done: Json) -> Iterator[tuple[Json, str | None, Json | None]]:
     reason = finish_reason(done["finish_reason"])
+    if done.get("why"):
+        yield {"refusal": done["why"]}, None, None
     calls = tools.read_call(done["text"]) if asked.functions else None
     if calls:
         yield {"tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]}, None, None

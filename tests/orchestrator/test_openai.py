@@ -152,17 +152,20 @@ def test_answer_is_held_to_a_json_schema_and_to_any_json(ai):
     assert free.choices[0].message.content.startswith("{")
 
 
+def _tool(name: str, **properties: object) -> dict:
+    parameters = {"type": "object", "properties": properties}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+TOOLS = [
+    _tool("track", parcel={"type": "integer", "minimum": 0}),
+    _tool("refund", reason={"enum": ["late", "broken"]}),
+]
+
+
 @pytest.mark.parametrize("model", ["starter", "writer"])
 def test_tools_are_called_with_arguments_that_fit(ai, model):
-    def tool(name: str, **properties: object) -> dict:
-        parameters = {"type": "object", "properties": properties}
-        return {"type": "function", "function": {"name": name, "parameters": parameters}}
-
-    tools = [
-        tool("track", parcel={"type": "integer", "minimum": 0}),
-        tool("refund", reason={"enum": ["late", "broken"]}),
-    ]
-    answer = ai.chat.completions.create(model=model, messages=HELLO, tools=tools)
+    answer = ai.chat.completions.create(model=model, messages=HELLO, tools=TOOLS)
     (call,) = answer.choices[0].message.tool_calls
     assert answer.choices[0].finish_reason == "tool_calls"
     assert answer.choices[0].message.content is None
@@ -170,7 +173,7 @@ def test_tools_are_called_with_arguments_that_fit(ai, model):
     chosen = {"type": "function", "function": {"name": "refund"}}
     chunks = list(
         ai.chat.completions.create(
-            model=model, messages=HELLO, tools=tools, tool_choice=chosen, stream=True
+            model=model, messages=HELLO, tools=TOOLS, tool_choice=chosen, stream=True
         )
     )
     called = [c.choices[0].delta.tool_calls[0] for c in chunks if c.choices[0].delta.tool_calls]
@@ -178,9 +181,43 @@ def test_tools_are_called_with_arguments_that_fit(ai, model):
     assert json.loads(called[0].function.arguments)["reason"] in {"late", "broken"}
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
     spoken = ai.chat.completions.create(
-        model=model, messages=HELLO, tools=tools, tool_choice="none", max_tokens=3
+        model=model, messages=HELLO, tools=TOOLS, tool_choice="none", max_tokens=3
     )
     assert spoken.choices[0].message.tool_calls is None
+
+
+@pytest.mark.parametrize("model", ["starter", "writer"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_loop_of_calls_ends_when_a_tool_has_answered(ai, model, stream):
+    def ask(messages: list, choice: object) -> tuple[str | None, list | None, str | None]:
+        answer = ai.chat.completions.create(
+            model=model, messages=messages, tools=TOOLS, tool_choice=choice, max_tokens=64,
+            stream=stream,
+        )  # fmt: skip
+        if not stream:
+            choice = answer.choices[0]
+            return choice.message.content, choice.message.tool_calls, choice.finish_reason
+        parts = [chunk.choices[0] for chunk in answer]
+        calls = [call for part in parts for call in part.delta.tool_calls or ()]
+        text = "".join(part.delta.content or "" for part in parts)
+        return text or None, calls or None, parts[-1].finish_reason
+
+    text, (call,), reason = ask(HELLO, "auto")
+    assert (text, reason) == (None, "tool_calls")
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    calls = [{"id": call.id, "type": "function", "function": function}]
+    result = {"role": "tool", "tool_call_id": call.id, "content": "It comes tomorrow."}
+    told = [*HELLO, {"role": "assistant", "content": None, "tool_calls": calls}, result]
+    text, called, reason = ask(told, "auto")
+    assert text
+    assert called is None
+    assert reason in {"stop", "length"}
+    for choice in ("required", {"type": "function", "function": {"name": "refund"}}):
+        _, called, reason = ask(told, choice)
+        assert len(called) == 1
+        assert reason == "tool_calls"
+    _, called, _ = ask([*told, *HELLO], "auto")
+    assert len(called) == 1
 
 
 def test_calls_of_earlier_turns_are_read_as_they_were_written():

@@ -1,7 +1,9 @@
 """Tools, passed as a schema: the answer is held to a call of one of them.
 
-The engine cannot let a model choose freely between talking and calling; with tools given, and
-``tool_choice`` other than ``none``, the answer always is one call.
+The engine cannot let a model choose freely between talking and calling. So with tools given the
+answer is one call, and the turn after a tool's result is answered in text: a loop that calls until
+it is told something ends. ``tool_choice`` decides otherwise: ``none`` always talks; ``required``
+and a named function always call.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ Json = dict[str, Any]
 
 
 def offered(body: ChatBody) -> list[Json]:
-    """Return the functions that may be called; none when tools are not to be used.
+    """Return the functions that may be called; none when the answer is to be a text.
 
     Raises:
         InvalidInput: A tool is malformed, or the chosen one is not among them.
@@ -29,7 +31,9 @@ def offered(body: ChatBody) -> list[Json]:
         return []
     functions = [_function(tool) for tool in body.tools]
     match body.tool_choice:
-        case None | "auto" | "required":
+        case None | "auto":
+            return [] if _follows_result(body) else functions
+        case "required":
             return functions
         case {"type": "function", "function": {"name": str(name)}}:
             chosen = [function for function in functions if function["name"] == name]
@@ -37,6 +41,10 @@ def offered(body: ChatBody) -> list[Json]:
                 return chosen
             raise InvalidInput(f"tool_choice names {name!r}, which is no tool of this request.")
     raise InvalidInput("tool_choice is malformed.", "Use none, auto, required or a function.")
+
+
+def _follows_result(body: ChatBody) -> bool:
+    return bool(body.messages) and body.messages[-1].get("role") in ("tool", "function")
 
 
 def call_schema(functions: list[Json]) -> JsonSchema:

@@ -220,6 +220,18 @@ def test_loop_of_calls_ends_when_a_tool_has_answered(ai, model, stream):
     assert len(called) == 1
 
 
+def test_base_is_told_the_tools_and_an_intern_keeps_the_prompt_it_was_trained_on(ai):
+    read = {
+        (model, bool(tools)): ai.chat.completions.create(
+            model=model, messages=HELLO, max_tokens=1, **tools
+        ).usage.prompt_tokens
+        for model in ("starter", "writer")
+        for tools in ({}, {"tools": TOOLS})
+    }
+    assert read["starter", True] > read["starter", False] + 20
+    assert read["writer", True] == read["writer", False]
+
+
 def test_calls_of_earlier_turns_are_read_as_they_were_written():
     function = {"name": "track", "arguments": '{"parcel": 5, "to": "Zürich"}'}
     called = {"role": "assistant", "content": None, "tool_calls": [{"function": function}]}

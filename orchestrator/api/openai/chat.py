@@ -66,7 +66,8 @@ def read_request(desk: Desk, body: ChatBody, cancel: threading.Event) -> Asked:
         if functions:
             turns.insert(0, {"role": "system", "content": tools.instruction(functions)})
         return Asked(body, who, functions, _base_events(desk, turns, wish, cancel))
-    # The system prompt of an intern is the charter's: it was trained on that one.
+    # The system prompt of an intern is the charter's: it was trained on that one. So no system text
+    # and no list of tools is put in; the schema alone holds it to a call of one of them.
     spoken = [turn for turn in turns if turn["role"] != "system"]
     events = chat(desk, spoken, intern=who.intern, knowledge=None, cancel=cancel, wish=wish)
     return Asked(body, who, functions, _raised(events))

@@ -4,6 +4,10 @@ The engine cannot let a model choose freely between talking and calling. So with
 answer is one call, and the turn after a tool's result is answered in text: a loop that calls until
 it is told something ends. ``tool_choice`` decides otherwise: ``none`` always talks; ``required``
 and a named function always call.
+
+The bare base is told the tools in a system text. An intern is not: it answers well in the prompt it
+was trained on, charter, role and the person's text, and a list of tools would be none of these. It
+chooses by their names and arguments alone. Who wants one that chooses well trains it on calls.
 """
 
 from __future__ import annotations

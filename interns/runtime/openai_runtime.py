@@ -117,7 +117,9 @@ class OpenAIRuntime:
             InternsError: As `complete`.
         """
         if request.echo:
-            raise InvalidInput("The prompt's log-probabilities cannot be streamed.")
+            raise InvalidInput(
+                "The prompt's log-probabilities cannot be streamed.", "Use complete instead."
+            )
         prompt, body = self._body(request)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         answer = Answer(len(prompt), self.count_tokens, request.sampling.logprobs)
@@ -232,7 +234,10 @@ class OpenAIRuntime:
         least = 0 if request.echo else 1
         check_sampling(sampling, self._vocabulary, least_tokens=least)
         if request.deadline_s is not None and not request.deadline_s > 0:
-            raise InvalidInput(f"A deadline of {request.deadline_s} s is not above 0.")
+            raise InvalidInput(
+                f"A deadline of {request.deadline_s} s is not above 0.",
+                "Give the seconds the answer may take, or none.",
+            )
         prompt = list(request.prompt) or self._tokens(request.messages)
         body: Json = {
             "model": self._named(request.adapter),

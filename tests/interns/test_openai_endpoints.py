@@ -214,8 +214,9 @@ def test_stream_that_is_cut_is_no_answer(far, runtime):
 )  # fmt: skip
 def test_refusals_of_every_shape_are_told(far, runtime, status, body, kind, told):
     far.refuses(status, body)
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=told) as caught:
         ask(runtime)
+    assert caught.value.fix
 
 
 def test_error_inside_a_stream_is_told_by_its_own_status(far, runtime):

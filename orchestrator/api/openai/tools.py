@@ -43,7 +43,10 @@ def offered(body: ChatBody) -> list[Json]:
             chosen = [function for function in functions if function["name"] == name]
             if chosen:
                 return chosen
-            raise InvalidInput(f"tool_choice names {name!r}, which is no tool of this request.")
+            known = ", ".join(function["name"] for function in functions)
+            raise InvalidInput(
+                f"tool_choice names {name!r}, which is no tool of this request.", f"Name {known}."
+            )
     raise InvalidInput("tool_choice is malformed.", "Use none, auto, required or a function.")
 
 

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from interns.bases import STARTER
+from interns.errors import Unavailable
 from interns.paths import Paths
+from orchestrator.api.openai import completions
+from orchestrator.api.openai.bodies import CompletionBody
 from orchestrator.api.openai.messages import read_turn
 from orchestrator.api.openai.tools import read_call
 from orchestrator.client import OfficeClient
@@ -393,6 +396,23 @@ def test_prompt_is_only_scored_when_no_token_is_wanted(ai):
     assert all(value < 0 for value in scored.token_logprobs[1:])
     assert scored.text_offset[0] == 0
     assert answer.usage.completion_tokens == 0
+
+
+def test_prompts_of_a_client_that_left_are_not_scored(open_office):
+    body = CompletionBody(
+        model="starter", prompt=["word " * 700] * 200, max_tokens=0, echo=True, logprobs=1
+    )
+    with open_office() as office:
+        requests = completions.read_request(office.desk, body)
+        left = office.new_cancel()
+        scored = office.desk.runtime.stats
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(completions.whole, office.desk, body, requests, left)
+            until(lambda: scored()["scored"] > 0)
+            left.set()
+            with pytest.raises(Unavailable):
+                answer.result()
+        assert 0 < scored()["scored"] < len(requests)
 
 
 def test_embeddings_are_those_of_retrieval(ai):

@@ -16,7 +16,7 @@ from interns.errors import InvalidInput
 from orchestrator.api.openai.bodies import CompletionBody
 from orchestrator.api.openai.models import find_model
 from orchestrator.api.openai.options import constraint_of, sampling_of
-from orchestrator.api.openai.shapes import finish_reason, stamp, token_text, usage
+from orchestrator.api.openai.shapes import cut_short, finish_reason, stamp, token_text, usage
 from orchestrator.desk import Desk
 
 Json = dict[str, Any]
@@ -62,8 +62,14 @@ def whole(
         InternsError: What went wrong with the first that failed.
     """
     runtime = desk.runtime
+
+    def complete(request: CompletionRequest) -> Completion:
+        if cancel.is_set():  # the engine scores a prompt to its end, so none is begun for nobody
+            raise cut_short()
+        return runtime.complete(request, cancel=cancel)
+
     with ThreadPoolExecutor(min(_AT_ONCE, len(requests))) as pool:
-        answers = list(pool.map(lambda each: runtime.complete(each, cancel=cancel), requests))
+        answers = list(pool.map(complete, requests))
     return {
         **stamp("cmpl", "text_completion", body.model),
         "choices": [_choice(i, answer, body) for i, answer in enumerate(answers)],

@@ -33,7 +33,7 @@ def both(client, office_home):
         far.close()
 
 
-def test_both_runtimes_keep_the_same_contract(both):
+def test_both_runtimes_keep_the_same_contract(both, office_home):
     (own, far), adapter, url = both
     for who in (None, adapter):
         asked = CompletionRequest(ASKED, who, Sampling(max_tokens=8, logprobs=2))
@@ -64,7 +64,7 @@ def test_both_runtimes_keep_the_same_contract(both):
             each.complete(CompletionRequest((Message("user", "word " * 3000),)))
     with pytest.raises(NotFound):
         OpenAIRuntime(
-            starter(), url, model="no", token=far._http.headers["Authorization"][7:]
+            starter(), url, model="no", token=office_home.token.read_text().strip()
         ).complete(held)
     with pytest.raises(Unavailable):
         OpenAIRuntime(starter(), "http://127.0.0.1:9/v1").complete(held)

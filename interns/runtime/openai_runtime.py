@@ -70,7 +70,10 @@ class OpenAIRuntime:
 
     def __init__(self, base: BaseModelRef, url: str, *, model: str = "", token: str = "") -> None:
         file = read_gguf(base.gguf)
-        self._tokenizer: Any = Tokenizer.from_file(str(base.tokenizer / "tokenizer.json"))
+        tokenizer = str(base.tokenizer / "tokenizer.json")
+        self._tokenizer: Any = Tokenizer.from_file(tokenizer)
+        self._counter: Any = Tokenizer.from_file(tokenizer)
+        self._counter.encode_special_tokens = True  # reads control tokens as the text they are
         self._eos = int(file.number("tokenizer.ggml.eos_token_id"))
         bos = int(file.number("tokenizer.ggml.bos_token_id"))
         self.base = base
@@ -166,7 +169,7 @@ class OpenAIRuntime:
 
     def count_tokens(self, text: str) -> int:
         """Number of tokens of a text, nothing added."""
-        return len(self._ids(text))
+        return len(self._counter.encode(_clean(text), add_special_tokens=False).ids)
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a text, control tokens parsed, nothing added."""
@@ -189,8 +192,7 @@ class OpenAIRuntime:
         return str(self._tokenizer.id_to_token(token) or "")
 
     def _ids(self, text: str) -> list[int]:
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        return list(self._tokenizer.encode(clean, add_special_tokens=False).ids)
+        return list(self._tokenizer.encode(_clean(text), add_special_tokens=False).ids)
 
     def _tokens(self, messages: Sequence[Message]) -> list[int]:
         if not messages:
@@ -329,6 +331,10 @@ class OpenAIRuntime:
         return Completion(
             text, reason, len(prompt), 0, len(tail), total(tail), seconds, seconds, tail, head
         )
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _no_echo(told: InternsError | None = None) -> Incompatible:

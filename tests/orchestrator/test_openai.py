@@ -16,8 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from interns.bases import STARTER
+from interns.base_model import BaseModelRef
+from interns.bases import STARTER, starter
 from interns.errors import Unavailable
+from interns.gguf.adapter_file import file_sha256
 from interns.paths import Paths
 from orchestrator.api.openai import completions
 from orchestrator.api.openai.bodies import CompletionBody
@@ -311,7 +313,6 @@ def _harness(raw: httpx.Client, tokens: list[list[int]] | list[str], contexts: l
 
 
 def test_evaluation_harness_scores_what_the_engine_scores(raw, office_home):
-    from interns.bases import starter
     from interns.database import open_database
     from interns.registry import InternRegistry
     from interns.runtime.llama_cpp.engine import LlamaEngine
@@ -413,6 +414,29 @@ def test_prompts_of_a_client_that_left_are_not_scored(open_office):
             with pytest.raises(Unavailable):
                 answer.result()
         assert 0 < scored()["scored"] < len(requests)
+
+
+def test_text_begins_with_the_token_that_the_base_asks_for(open_office, tmp_path):
+    """Where its file sets ``add_bos_token``, as those of Llama and Mistral do; the starter's does not."""
+    gguf = bytearray(starter().gguf.read_bytes())
+    key = b"tokenizer.ggml.add_bos_token"
+    gguf[gguf.index(key) + len(key) + 4] = 1  # behind the name stands the kind, then the value
+    path = tmp_path / "begins.gguf"
+    path.write_bytes(gguf)
+    other = BaseModelRef("begins", path, file_sha256(path), starter().tokenizer)
+    text, ids = "The parcel", _ids("The parcel")
+    (begins,) = _ids("<|endoftext|>")
+
+    def read(model: str, prompt: object) -> list[list[int]]:
+        body = CompletionBody(model=model, prompt=prompt)
+        return [list(each.prompt) for each in completions.read_request(office.desk, body)]
+
+    with open_office() as office:
+        assert read("starter", text) == read("starter", ids) == [ids]
+        office.desk.use_base(other, lambda: None)
+        assert read("begins", text) == read("begins", f"<|endoftext|>{text}") == [[begins, *ids]]
+        assert read("begins", [text, text]) == [[begins, *ids]] * 2
+        assert read("begins", ids) == [ids]
 
 
 def test_embeddings_are_those_of_retrieval(ai):

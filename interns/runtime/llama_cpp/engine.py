@@ -6,7 +6,7 @@ import atexit
 import contextlib
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from interns.completion import (
     ChoiceScores,
     Completion,
     CompletionRequest,
-    Delta,
     Message,
     TokenScore,
 )
@@ -33,7 +32,7 @@ from interns.gguf.roster_file import spare_tokens
 from interns.prompt import ChatTemplate
 from interns.runtime.llama_cpp.batch import ContextSize
 from interns.runtime.llama_cpp.budget import Budget
-from interns.runtime.llama_cpp.generation import Generation, pieces
+from interns.runtime.llama_cpp.generation import Generation, Pieces
 from interns.runtime.llama_cpp.jobs import Solo
 from interns.runtime.llama_cpp.library import (
     Model,
@@ -226,7 +225,7 @@ class LlamaEngine:
 
     def stream(
         self, request: CompletionRequest, *, cancel: threading.Event | None = None
-    ) -> Iterator[Delta]:
+    ) -> Pieces:
         """Answer piece by piece; whole characters only, no stop text.
 
         The request is checked and submitted at once, not when the first piece is taken. Closing the
@@ -239,7 +238,7 @@ class LlamaEngine:
         if request.echo:
             raise InvalidInput("The prompt's log-probabilities cannot be streamed.")
         run = self._submit(request, cancel, streaming=True)
-        return pieces(run.out, cancel)
+        return Pieces(run.out, cancel)
 
     def score_choices(
         self,

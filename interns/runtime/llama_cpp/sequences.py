@@ -63,19 +63,19 @@ class Sequences:
     def begin(self, job: Job) -> None:
         """Give a job a sequence, with what is there already: its own pause, or a known prefix.
 
+        When that fails, with whatever error, it has none.
+
         Raises:
             Incompatible: llama.cpp refuses its adapter.
             InternsError: There is no room.
         """
         self.path.take(job.adapter)
-        if job.paused:
-            job.sequence = self._take()
-            state, job.paused = job.paused, b""
-            if not self.context.restore_sequence(job.sequence, state):
-                self.release(job)
-                raise InternsError("The KV cache is full.", "Raise engine.context_tokens.")
-        else:
-            job.start(*self._known(_files_under(job), job.prompt))
+        job.sequence = self._take()
+        try:
+            self._fill(job)
+        except BaseException:
+            self.release(job)
+            raise
         first = self.path.first_token(job.adapter)
         if first is not None:
             self._first[job.sequence] = first
@@ -136,6 +136,14 @@ class Sequences:
 
     # Inside -------------------------------------------------------------------------------------
 
+    def _fill(self, job: Job) -> None:
+        if not job.paused:
+            job.start(job.sequence, self._known(_files_under(job), job.prompt, job.sequence))
+            return
+        state, job.paused = job.paused, b""
+        if not self.context.restore_sequence(job.sequence, state):
+            raise InternsError("The KV cache is full.", "Raise engine.context_tokens.")
+
     def _keep(self, job: Job) -> None:
         key = _files_under(job)
         if key is None:
@@ -148,27 +156,29 @@ class Sequences:
         token = self._first.get(row.sequences[0]) if row.position == 0 else None
         return row if token is None else replace(row, token=token)
 
-    def _known(self, key: AdapterKey | None, tokens: Sequence[int]) -> tuple[int, int]:
-        """A sequence for these tokens, and how many of them it holds already.
+    def _known(self, key: AdapterKey | None, tokens: Sequence[int], sequence: int) -> int:
+        """Put what is known of these tokens into a sequence; returns how many that are.
 
-        At least two tokens are left to compute. With no other sequence open the cache is cleared
-        first: in a tidy cache the same prompt gives the same numbers to the last bit.
+        At least two tokens are left to compute.
         """
-        sequence = self._take()
         found = None if key is None else self._prefixes.find(self._filed(key), tokens)
         if found is None:
-            return sequence, 0
+            return 0
         kept, shared = found
         length = min(shared, len(tokens) - 2)
         if length < SHORTEST or not self.context.restore_sequence(sequence, kept.state):
             self.context.drop_sequence(sequence)
-            return sequence, 0
+            return 0
         self.context.drop_sequence(sequence, length)
         if length == shared and self._prefixes.wants_head(kept, shared, tokens):
             self._save(kept.key, tokens[:shared], sequence, head=True)
-        return sequence, length
+        return length
 
     def _take(self) -> int:
+        """A free sequence; with no other one open the cache is cleared first.
+
+        In a tidy cache the same prompt gives the same numbers to the last bit.
+        """
         if not self.open:
             self.context.clear()
         sequence = self.free.pop()

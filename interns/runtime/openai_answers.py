@@ -217,7 +217,7 @@ def told_error(status: int, body: Json) -> InternsError:
         status = code
     message = f"The endpoint refuses: {words or f'HTTP status {status}'}"
     if {code, told.get("type")} & set(_TOO_LONG) or any(w in message for w in _TOO_LONG_WORDS):
-        return TooLong(message)
+        return TooLong(message, "Shorten the text, or give less knowledge with it.")
     match status:
         case 400 | 401 | 403 | 422:
             keyless = status in {401, 403}

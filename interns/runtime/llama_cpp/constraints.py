@@ -189,7 +189,10 @@ class _SchemaGrammar:
             for part in reference.removeprefix("#").strip("/").split("/"):
                 target = target.get(part) if isinstance(target, Mapping) else None
             if not reference.startswith("#/") or target is None:
-                raise InvalidInput(f"{where} refers to {reference}, which is not there.")
+                raise InvalidInput(
+                    f"{where} refers to {reference}, which is not there.",
+                    "Define it under $defs and refer to #/$defs/NAME.",
+                )
             name = f"d{len(self._references)}"
             self._references[reference] = name
             self._open.append(reference)
@@ -216,7 +219,10 @@ class _SchemaGrammar:
         properties = schema.get("properties") or {}
         missing = [name for name in schema.get("required", ()) if name not in properties]
         if missing:
-            raise InvalidInput(f"{where} requires {missing[0]!r} but does not describe it.")
+            raise InvalidInput(
+                f"{where} requires {missing[0]!r} but does not describe it.",
+                f"Add {missing[0]!r} to its properties.",
+            )
         if not properties:
             return literal("{}")
         parts: list[str] = []
@@ -273,7 +279,10 @@ def _types(schema: Mapping[str, Any], where: str) -> list[str]:
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
     unknown = [kind for kind in kinds if kind not in _BY_TYPE]
     if unknown or not kinds:
-        raise InvalidInput(f"{where} has the unknown type {unknown[0] if unknown else kinds}.")
+        raise InvalidInput(
+            f"{where} has the unknown type {unknown[0] if unknown else kinds}.",
+            f"Use one of {', '.join(_BY_TYPE)}.",
+        )
     return kinds
 
 

@@ -236,7 +236,7 @@ class LlamaEngine:
         """
         cancel = cancel or threading.Event()
         if request.echo:
-            raise InvalidInput("The prompt's log-probabilities cannot be streamed.")
+            raise InvalidInput("An echoed prompt cannot be streamed.", "Use complete, or no echo.")
         run = self._submit(request, cancel, streaming=True)
         return Pieces(run.out, cancel)
 

@@ -270,7 +270,9 @@ class Context:
             InternsError: llama.cpp failed.
         """
         if not 0 < len(rows) <= self.size.batch:
-            raise InvalidInput(f"A batch of {len(rows)} tokens does not fit.")
+            raise InvalidInput(
+                f"A batch of {len(rows)} tokens does not fit.", f"Give 1 to {self.size.batch}."
+            )
         self._outputs = self._batch.fill(rows)
         code = int(api.llama_decode(self.pointer, self._batch.struct))
         if code == 1:

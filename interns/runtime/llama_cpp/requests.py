@@ -161,7 +161,10 @@ class Requests:
                 "Leave it out: the engine marks interns with these tokens.",
             )
         if not ids or not all(0 <= i < self._words.vocab_size for i in ids):
-            raise InvalidInput("The token ids are empty or outside the vocabulary.")
+            raise InvalidInput(
+                "The token ids are empty or outside the vocabulary.",
+                f"Give at least one, each from 0 to {self._words.vocab_size - 1}.",
+            )
         self._check_length(len(ids))
         return ids
 

@@ -131,8 +131,9 @@ class _SchemaGrammar:
         self._depth = 0
 
     def text(self) -> str:
-        for each in self._schema.get("anyOf") or [self._schema]:
-            if _types(each, "the schema") != ["object"]:
+        whole = self._resolved(self._schema)
+        for each in whole.get("anyOf") or [whole]:
+            if _types(self._resolved(each), "the schema") != ["object"]:
                 raise InvalidInput(
                     "The schema is not of type object.", 'Give {"type": "object", …}.'
                 )
@@ -178,21 +179,33 @@ class _SchemaGrammar:
         bodies = [self._typed(kind, schema, where, nullable="null" in kinds) for kind in kinds]
         return bodies[0] if len(bodies) == 1 else f"({' | '.join(bodies)})"
 
-    def _reference(self, reference: str, where: str) -> str:
-        if reference in self._open or reference == "#":
+    def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The schema that a reference leads to, or the schema itself."""
+        passed: list[str] = []
+        while "$ref" in schema:
+            passed.append(str(schema["$ref"]))
+            schema = self._target(passed[-1], "the schema", passed[:-1])
+        return schema
+
+    def _target(self, reference: str, where: str, within: Sequence[str]) -> Any:
+        if reference in within or reference == "#":
             raise InvalidInput(
                 f"{where} refers to {reference}, in which it stands: such a value has no end.",
                 "Write the levels out that are needed.",
             )
+        target: Any = self._schema
+        for part in reference.removeprefix("#").strip("/").split("/"):
+            target = target.get(part) if isinstance(target, Mapping) else None
+        if not reference.startswith("#/") or target is None:
+            raise InvalidInput(
+                f"{where} refers to {reference}, which is not there.",
+                "Define it under $defs and refer to #/$defs/NAME.",
+            )
+        return target
+
+    def _reference(self, reference: str, where: str) -> str:
+        target = self._target(reference, where, self._open)
         if reference not in self._references:
-            target: Any = self._schema
-            for part in reference.removeprefix("#").strip("/").split("/"):
-                target = target.get(part) if isinstance(target, Mapping) else None
-            if not reference.startswith("#/") or target is None:
-                raise InvalidInput(
-                    f"{where} refers to {reference}, which is not there.",
-                    "Define it under $defs and refer to #/$defs/NAME.",
-                )
             name = f"d{len(self._references)}"
             self._references[reference] = name
             self._open.append(reference)
@@ -222,6 +235,12 @@ class _SchemaGrammar:
             raise InvalidInput(
                 f"{where} requires {missing[0]!r} but does not describe it.",
                 f"Add {missing[0]!r} to its properties.",
+            )
+        if not properties and isinstance(schema.get("additionalProperties"), Mapping):
+            raise InvalidInput(
+                f"{where} leaves the names of its properties open (additionalProperties), which "
+                "cannot be held while writing.",
+                "Name each one under properties, or use an array of names and values.",
             )
         if not properties:
             return literal("{}")

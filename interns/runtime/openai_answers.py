@@ -217,7 +217,9 @@ def told_error(status: int, body: Json) -> InternsError:
         status = code
     message = f"The endpoint refuses: {words or f'HTTP status {status}'}"
     if {code, told.get("type")} & set(_TOO_LONG) or any(w in message for w in _TOO_LONG_WORDS):
-        return TooLong(message, "Shorten the text, or serve the base there with a longer context.")
+        return TooLong(
+            message, "Shorten the text, give less knowledge with it, or serve a longer context."
+        )
     match status:
         case 400 | 401 | 403 | 422:
             fix = "Change what it names, or ask one that takes it."

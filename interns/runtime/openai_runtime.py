@@ -134,16 +134,20 @@ class OpenAIRuntime:
         *,
         adapter: Adapter | None = None,
         temperature: float = 1.0,
+        cancel: threading.Event | None = None,
+        deadline_s: float | None = None,
     ) -> ChoiceScores:
         """Probability of each choice, followed by the stop token, as the whole answer.
 
-        Each label is sent behind the prompt as a text to score (``echo`` with ``logprobs``).
+        Each label is sent behind the prompt as a text to score (``echo`` with ``logprobs``). What
+        was sent is waited for: `cancel` and `deadline_s` are for engines that can be told.
 
         Raises:
             InvalidInput: Bad labels or temperature.
             Incompatible: The far end cannot score a prompt.
             InternsError: As `complete`.
         """
+        del cancel, deadline_s
         check_labels(choices)
         if not 0 < temperature < float("inf"):
             raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")

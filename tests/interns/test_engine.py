@@ -207,6 +207,20 @@ def test_answer_is_cancelled_when_its_reader_goes_away(base):
         assert engine.stats()["active"] == 0
 
 
+@pytest.mark.parametrize("leave", ["closed", "forgotten"])
+def test_answer_is_cancelled_when_its_reader_goes_away_before_the_first_piece(base, leave):
+    with LlamaEngine(base, context_tokens=2048, slots=1, threads=1, exact=True) as engine:
+        endless = _request("Tell me a story.", max_tokens=1500, temperature=5.0, top_k=0, top_p=1.0)
+        stream = engine.stream(endless)
+        if leave == "closed":
+            stream.close()
+            assert list(stream) == []
+        else:
+            del stream
+        engine.complete(_request("Hello", max_tokens=2))
+        assert engine.stats()["written_tokens"] < 500  # of more than 1000
+
+
 def test_request_ends_at_once_when_cancelled_while_waiting(base):
     with LlamaEngine(base, context_tokens=2048, slots=1, threads=1, exact=True) as engine:
         endless = _request("Tell me a story.", max_tokens=1500, temperature=5.0, top_k=0, top_p=1.0)

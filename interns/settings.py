@@ -81,6 +81,14 @@ class EngineSettings(_Section):
         default="INTERNS_REMOTE_TOKEN", description="Environment variable with its token."
     )
 
+    @property
+    def computing(self) -> dict[str, Any]:
+        """What changes the numbers an answer is made of: keywords of `LlamaEngine`.
+
+        Whoever verifies takes these from the office, or it verifies another engine than serves.
+        """
+        return self.model_dump(include={"threads", "gpu_layers", "exact"})
+
 
 class RetrievalSettings(_Section):
     """Documents and embeddings."""
@@ -176,6 +184,15 @@ def set_value(paths: Paths, key: str, text: str) -> Any:
     partial.write_text(tomlkit.dumps(document), encoding="utf-8")
     partial.replace(paths.config)
     return value
+
+
+def computing_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `EngineSettings.computing` as it was written down; what is missing is the default.
+
+    Raises:
+        InvalidInput: A key is unknown or a value out of range.
+    """
+    return _validated({"engine": values}, "engine settings").engine.computing
 
 
 def keys() -> list[tuple[str, str, Any]]:

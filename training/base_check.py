@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -39,8 +39,16 @@ QUESTIONS = (
 )
 
 
-def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
+def verify_base(
+    base: BaseModelRef, paths: Paths, computing: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Compare tokenizers on 10,000 texts and 500 chats, and next-token logits on a few prompts.
+
+    Args:
+        base: The base.
+        paths: Of the data directory that keeps its copy for torch.
+        computing: `EngineSettings.computing` of the office that will serve it; without, the
+            engine's defaults.
 
     Returns:
         ``base``, ``sha256``, ``texts``, ``token_ids_equal``, ``chats``, ``chat_ids_equal``,
@@ -54,7 +62,7 @@ def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
     _require_memory(base)
     folder = torch_folder(base, paths)
     encoder, torch_base = Encoder(folder), TorchIntern(folder, None)
-    engine = LlamaEngine(base, context_tokens=1024, slots=1, gpu_layers=0)
+    engine = LlamaEngine(base, context_tokens=1024, slots=1, **computing or {})
     try:
         texts = _texts()
         equal = [encoder.text_ids(text) == engine.tokenize(text) for text in texts]

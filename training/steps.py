@@ -86,8 +86,8 @@ class Workshop:
         return Charter(self.request.mission)
 
     def engine(self) -> LlamaEngine:
-        """The engine that will serve."""
-        return LlamaEngine(self.base, context_tokens=4096)
+        """The engine that will serve: it computes as the office's does."""
+        return LlamaEngine(self.base, context_tokens=4096, **self.request.computing)
 
     # The steps ---------------------------------------------------------------------------------
 

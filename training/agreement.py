@@ -9,12 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gguf.constants import GGMLQuantizationType
 
 from interns.gguf.reader import read_gguf
+from interns.runtime.llama_cpp.engine import LlamaEngine
 
 Logits = npt.NDArray[np.float32]
 
@@ -51,6 +53,16 @@ def bounds_of(base: Path) -> Bounds:
     """
     kinds = {tensor.kind for tensor in read_gguf(base).tensors.values()}
     return EXACT if kinds <= _EXACT_KINDS else QUANTIZED
+
+
+def computed_with(engine: LlamaEngine) -> dict[str, Any]:
+    """What the numbers were computed with: they hold for no other backend.
+
+    Returns:
+        ``backend`` as llama.cpp describes itself, ``gpu_layers`` (-1 for all), ``threads``, ``exact``.
+    """
+    stats = engine.stats()
+    return {name: stats[name] for name in ("backend", "gpu_layers", "threads", "exact")}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from interns.errors import Unavailable
 from interns.gguf.reader import read_gguf
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from training.agreement import Places, bounds_of, compare, join
+from training.agreement import Places, bounds_of, compare, computed_with, join
 from training.encoding import Encoder
 from training.reference import TorchIntern
 
@@ -54,7 +54,7 @@ def verify_base(
         ``base``, ``sha256``, ``texts``, ``token_ids_equal``, ``chats``, ``chat_ids_equal``,
         ``first_difference``, ``positions``, ``top1_agreement`` everywhere, ``top1_decided`` where
         torch is clear by ``margin`` nats, the share of such places ``decided``, ``mean_kl`` and
-        ``max_kl`` in nats, and ``passed``.
+        ``max_kl`` in nats, ``passed``, and what `computed_with` tells.
 
     Raises:
         Unavailable: There is not enough memory for the base in 32 bits.
@@ -72,6 +72,7 @@ def verify_base(
             for chat in chats
         ]
         places = _places(encoder, torch_base, engine)
+        computed = computed_with(engine)
     finally:
         engine.close()
     bounds = bounds_of(base.gguf)
@@ -96,6 +97,7 @@ def verify_base(
         and all(same_chats)
         and top1 >= bounds.top1
         and mean_kl <= bounds.mean_kl,
+        **computed,
     }
 
 

@@ -10,7 +10,7 @@ from interns.charter import Charter
 from interns.intern import Profile
 from interns.prompt import task_messages
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from training.agreement import Places, bounds_of, compare, join
+from training.agreement import Places, bounds_of, compare, computed_with, join
 from training.candidates import labelled_candidates
 from training.encoding import Encoder
 from training.evaluation import Verification
@@ -90,6 +90,7 @@ def verify(
         and top1 >= min_top1
         and mean_kl <= max_mean_kl
         and stop_rate >= recipe.min_stop_rate,
+        **computed_with(sides.engine),
     )
 
 

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from interns.errors import Conflict
+from interns.gate import engine_words
 from interns.gguf.adapter_file import read_adapter_metadata
 from interns.manifest import read_version_folder
+from interns.runtime.llama_cpp.library import backend_description
 from interns.skill import Skill
 from tests.training.conftest import run_training, write_messages
+from training.agreement import computed_with
 from training.artifacts import STEPS, RunFolder
 from training.steps import Workshop
 
@@ -67,6 +70,11 @@ def test_adapter_file_tells_base_recipe_exam_and_agreement(finished_run: Path) -
     verification = json.loads((version.folder / "verification.json").read_text("utf-8"))
     for name in ("top1_everywhere", "top1_decided", "mean_kl", "stop_rate"):
         assert float(told[f"verification.{name}"]) == verification[name]
+    assert told["verification.backend"] == verification["backend"] == backend_description()
+    for name in ("gpu_layers", "threads", "exact"):
+        assert told[f"verification.{name}"] == str(verification[name])
+    card = (version.folder / "card.md").read_text("utf-8")
+    assert f"llama.cpp ({engine_words(verification)}) agrees with torch" in card
 
 
 def test_calibration_is_told_before_and_after(finished_run: Path) -> None:
@@ -171,7 +179,8 @@ def test_verification_runs_on_an_engine_that_computes_as_the_office_does(
 ) -> None:
     folder = make_run(engine={"threads": 3, "gpu_layers": 0, "exact": True})
     with Workshop(RunFolder(folder)).engine() as engine:
-        assert engine.stats()["threads"] == 3
+        found = computed_with(engine)
+    assert (found["threads"], found["gpu_layers"], found["exact"]) == (3, 0, True)
 
 
 def test_base_is_checked_with_the_settings_in_its_request(tmp_path: Path, home: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -55,7 +55,9 @@ class EngineSettings(_Section):
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads; 0 picks by the machine."
     )
-    gpu_layers: int | Literal["auto"] = Field(default="auto", description="Layers on the GPU.")
+    gpu_layers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        default="auto", description="Layers on the GPU; auto is all where there is one."
+    )
     path: Literal["auto", "swap", "switch"] = Field(
         default="auto",
         description="How interns share the base: swap by turns, switch in one batch; auto picks.",

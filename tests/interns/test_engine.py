@@ -336,7 +336,16 @@ def test_base_is_refused_when_it_is_missing_or_an_adapter(base, adapters, tmp_pa
         LlamaEngine(dataclasses.replace(base, gguf=adapters[0].path))
 
 
-@pytest.mark.parametrize("bad", [{"slots": 0}, {"context_tokens": 10}, {"threads": -1}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"slots": 0},
+        {"context_tokens": 10},
+        {"threads": -1},
+        {"gpu_layers": -5},
+        {"gpu_layers": "all"},
+    ],
+)
 def test_engine_is_refused_when_a_setting_is_bad(base, bad):
     with pytest.raises(InvalidInput):
         LlamaEngine(base, **bad)

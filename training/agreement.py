@@ -5,7 +5,6 @@ Decision 0012 says what counts and why.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,32 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from gguf.constants import GGMLQuantizationType
 
+from interns.gate import EXACT, QUANTIZED, Bounds
 from interns.gguf.reader import read_gguf
 from interns.runtime.llama_cpp.engine import LlamaEngine
 
 Logits = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """What must hold between both sides.
-
-    Attributes:
-        margin: Torch is clear where its best logit leads by at least so many nats; anything closer
-            is a tie, which rounding may decide either way.
-        top1: Lowest share of equal choices where torch is clear.
-        mean_kl: Largest mean KL divergence over all positions, nats.
-    """
-
-    margin: float
-    top1: float
-    mean_kl: float
-
-
-# 16 bits of keys, values and activations move the starter's logits by less than 0.005 nats.
-EXACT = Bounds(math.log(1.01), 0.999, 1e-5)
-# llama.cpp rounds what enters a quantized matrix to 8 bits in blocks: 0.2 nats on the starter.
-QUANTIZED = Bounds(math.log(1.25), 0.99, 5e-3)
 _EXACT_KINDS = {GGMLQuantizationType.F32, GGMLQuantizationType.F16}
 
 

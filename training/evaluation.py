@@ -70,6 +70,8 @@ class Verification:
         gpu_layers: Layers on the GPU, -1 for all.
         threads: CPU threads that wrote.
         exact: Whether keys, values and attention had 32 bits.
+        looser: The project's own bounds where the recipe's are looser (`interns.gate`); None in older
+            files.
     """
 
     prompts: int
@@ -91,6 +93,7 @@ class Verification:
     gpu_layers: int = 0
     threads: int = 0
     exact: bool = False
+    looser: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -266,7 +266,13 @@ def test_verification_is_told_when_an_intern_is_shown(empty_home: Paths, tmp_pat
         assert interns(empty_home, "import", str(folder)).returncode == 0
         shown = interns(empty_home, "show", "triage").stdout
         assert "CUDA, 99 layers on the GPU" in shown
-        assert answer(empty_home, "show", "triage")["verification"] == found
+        assert "looser gate" not in shown
+        assert answer(empty_home, "show", "triage")["verification"] == {**found, "looser": {}}
+        assert interns(empty_home, "import", "interviewer").returncode == 0
+        looser = "passed a looser gate: answers that end 0.95 instead of 0.99"
+        assert looser in interns(empty_home, "show", "interviewer").stdout
+        (stop_rate,) = answer(empty_home, "show", "interviewer")["verification"]["looser"].items()
+        assert stop_rate == ("stop_rate", 0.99)
     finally:
         interns(empty_home, "stop")
 

@@ -14,6 +14,8 @@ from interns.adapter import Adapter
 from interns.completion import Choices, CompletionRequest, Message, Sampling
 from interns.errors import BrokenFile, InvalidInput, NotFound, TooLong, Unavailable
 from interns.runtime.llama_cpp.engine import LlamaEngine
+from interns.runtime.llama_cpp.library import gpu_layer_count
+from interns.runtime.llama_cpp.native import api
 from tests.making import SAME, spoken
 
 
@@ -349,10 +351,25 @@ def test_base_is_refused_when_it_is_missing_or_an_adapter(base, adapters, tmp_pa
         LlamaEngine(dataclasses.replace(base, gguf=adapters[0].path))
 
 
-@pytest.mark.parametrize("bad", [{"slots": 0}, {"context_tokens": 10}, {"threads": -1}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"slots": 0},
+        {"context_tokens": 10},
+        {"threads": -1},
+        {"gpu_layers": -5},
+        {"gpu_layers": "all"},
+    ],
+)
 def test_engine_is_refused_when_a_setting_is_bad(base, bad):
     with pytest.raises(InvalidInput):
         LlamaEngine(base, **bad)
+
+
+def test_layers_on_a_gpu_are_counted_only_where_there_is_one():
+    there = api.llama_supports_gpu_offload()
+    assert gpu_layer_count("auto") == (-1 if there else 0)
+    assert gpu_layer_count(7) == (7 if there else 0)
 
 
 def test_choices_are_held_when_a_wild_temperature_is_used(engine, adapters):

@@ -113,7 +113,7 @@ class LlamaEngine:
         if file_sha256(base.gguf) != base.sha256:
             raise BrokenFile(f"The base {base.name} was changed on disk.", "Fetch or make it anew.")
         self.base = base
-        layers = gpu_layer_count(gpu_layers)
+        self._layers = layers = gpu_layer_count(gpu_layers)
         with contextlib.ExitStack() as opened:  # what is open when a later step fails
             model = Model(base.gguf, layers)
             opened.callback(model.close)
@@ -345,6 +345,8 @@ class LlamaEngine:
             "context_tokens": self._requests.limit,
             "cells": self._size.cells,
             "threads": self._size.threads,
+            "gpu_layers": self._layers,
+            "exact": self._size.exact,
             "backend": backend_description(),
             **self._scheduler.stats(),
         }

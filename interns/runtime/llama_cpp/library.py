@@ -54,17 +54,21 @@ def may_repack() -> bool:
 
 
 def gpu_layer_count(wanted: int | str) -> int:
-    """Layers for the GPU: -1 (all) for ``auto`` where llama.cpp can use one, else 0.
+    """Layers for the GPU: as many as wanted, -1 (all) for ``auto``; 0 where llama.cpp uses none.
 
     Raises:
-        InvalidInput: It is neither ``auto`` nor a number.
+        InvalidInput: It is neither ``auto`` nor a number of layers.
     """
-    if wanted == "auto":
-        return -1 if api.llama_supports_gpu_offload() else 0
     try:
-        return int(wanted)
+        layers = -1 if wanted == "auto" else int(wanted)
     except ValueError as error:
         raise InvalidInput(f"gpu_layers is {wanted!r}.", "Use auto or a number.") from error
+    if layers < 0 and wanted != "auto":  # llama.cpp takes any number below 0 for all layers
+        raise InvalidInput(
+            f"gpu_layers is {layers}, but there are no fewer than 0 layers.",
+            "Use auto for all layers, 0 for none, or how many go to the GPU.",
+        )
+    return layers if api.llama_supports_gpu_offload() else 0
 
 
 class Model:

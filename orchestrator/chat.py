@@ -155,4 +155,4 @@ def _chat(  # noqa: PLR0917 - one call, above
     ):
         yield event
         if cancel.is_set() and event["event"] != "done":
-            raise InternsError("The answer was cancelled.")
+            raise InternsError("The answer was cancelled.", "Ask again.")

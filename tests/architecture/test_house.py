@@ -46,6 +46,16 @@ def test_notes_stand_under_no_other_weights(tmp_path):
     assert (tmp_path / "CARD.md").read_text().endswith(f"{cards.MARK}\n## Scores\n")
 
 
+def test_benchmark_of_llama_cpps_own_tools_is_run_or_said_to_be_left_out():
+    def bench(*options: str) -> str:
+        return subprocess.check_output(["make", "-n", "bench", *options], cwd=ROOT, text=True)
+
+    assert "Left out: llama.cpp's own tools" in bench()
+    with_tools = bench("TOOLS=/some/folder")
+    assert 'benchmarks/peers.py "/some/folder" --base' in with_tools
+    assert "Left out" not in with_tools
+
+
 def test_every_module_says_what_it_is():
     silent = [p for p in SOURCES if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
     assert [str(p.relative_to(ROOT)) for p in silent if p.stat().st_size] == []

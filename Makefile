@@ -44,8 +44,10 @@ check: setup ## format, lint, types, layers, docs, tests
 proof: setup ## BANKING77, all 77 intents (INTERNS_DATASETS names the folder of data sets)
 	@$(BIN)/python benchmarks/proof_banking77.py
 
-bench: setup ## measure and print the tables of docs/benchmarks.md
+bench: setup ## measure and print the tables of docs/benchmarks.md (TOOLS=DIR: llama.cpp's own tools too)
 	@for each in client_start daemon engine overhead many_interns switch; do $(BIN)/python benchmarks/$$each.py || exit 1; done
+	@$(if $(TOOLS),for base in large starter; do $(BIN)/python benchmarks/peers.py "$(TOOLS)" --base $$base || exit 1; done,\
+	  echo "Left out: llama.cpp's own tools. benchmarks/peers.py says how to build them; then: make bench TOOLS=DIR")
 
 lock: ## write constraints.txt from .venv
 	@{ echo '# Every version that Interns is tested with. Made with `make lock`.'; \

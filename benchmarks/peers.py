@@ -42,6 +42,7 @@ from interns.runtime.llama_cpp.library import may_repack
 
 AT_ONCE, PROMPT, CELLS, BATCH = 8, 48, 4096, 512
 START_S = 120
+SERVER, BATCHED_BENCH = "llama-server", "llama-batched-bench"
 Prompts = Sequence[Sequence[int]]
 
 
@@ -55,13 +56,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64)
     options = parser.parse_args()
+    missing = [name for name in (BATCHED_BENCH, SERVER) if not (options.folder / name).is_file()]
+    if len(missing) == 2:
+        parser.error(
+            f"{options.folder} holds neither {SERVER} nor {BATCHED_BENCH}: build them first"
+        )
+    for name in missing:
+        print(f"Left out: there is no {name} in {options.folder}.")
     base = made_base(options.base)
     with tempfile.TemporaryDirectory() as folder, LlamaEngine(base, slots=AT_ONCE) as engine:
         adapters = [make_adapter(base, Path(folder) / str(i), seed=i) for i in range(AT_ONCE)]
         threads = (engine._size.threads, engine._size.batch_threads)
-        if (options.folder / "llama-batched-bench").is_file():
+        if BATCHED_BENCH not in missing:
             against_batched_bench(options, base, engine, threads)
-        if (options.folder / "llama-server").is_file():
+        if SERVER not in missing:
             against_server(options, base, engine, adapters, threads)
 
 
@@ -151,7 +159,7 @@ def serving(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        *(str(folder / "llama-server"), "-m", str(base.gguf), "--port", str(port)),
+        *(str(folder / SERVER), "-m", str(base.gguf), "--port", str(port)),
         *("-c", str(CELLS), "-b", str(BATCH), "-ub", str(BATCH), "-np", str(AT_ONCE), "-kvu"),
         *("-t", str(threads[0]), "-tb", str(threads[1]), "--no-ui", "--offline", "-cram", "0"),
         *("--lora-init-without-apply", "--lora", ",".join(str(each.path) for each in adapters)),
@@ -178,7 +186,7 @@ def wait_for(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise SystemExit("llama-server did not start.")
+    raise SystemExit(f"{SERVER} did not start.")
 
 
 def against_batched_bench(
@@ -211,7 +219,7 @@ def batched_bench(
 ) -> list[dict[str, Any]]:
     """What the tool reports, one entry for each number of sequences."""
     command = [
-        *(str(folder / "llama-batched-bench"), "-m", str(base.gguf), "-c", str(CELLS), "-kvu"),
+        *(str(folder / BATCHED_BENCH), "-m", str(base.gguf), "-c", str(CELLS), "-kvu"),
         *("-b", str(BATCH), "-ub", str(BATCH), "-t", str(threads[0]), "-tb", str(threads[1])),
         *("-npp", str(PROMPT), "-ntg", str(most), "-npl", f"1,{AT_ONCE}"),
         *("--output-format", "jsonl"),

@@ -1,4 +1,4 @@
-"""Checks that the documents agree with the tree: links, ADR numbers, the README's tree, the version.
+"""Checks that documents agree with the tree: links, ADR numbers, README, cards, the version.
 
 Run by `make check`; prints every problem and ends with status 1 if there is one.
 """
@@ -11,6 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+from cards import problems as outdated_cards
 from tree import in_readme, tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,7 +19,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
 
 def main() -> int:
-    problems = [*broken_links(), *duplicate_decisions(), *outdated_tree(), *version_unknown()]
+    problems = [*broken_links(), *duplicate_decisions(), *outdated_tree(), *outdated_cards()]
+    problems += version_unknown()
     for problem in problems:
         print(problem)
     return 1 if problems else 0

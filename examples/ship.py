@@ -22,7 +22,13 @@ from interns.manifest import read_version_folder, seal_folder
 
 EXAMPLES = Path(__file__).resolve().parent
 BASE = "base.gguf"
-BESIDE = ("tokenizer.json", "tokenizer_config.json", "curve.jsonl", "curve.svg")
+BESIDE = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "ATTRIBUTION.md",
+    "curve.jsonl",
+    "curve.svg",
+)
 
 
 def ship(folder: Path) -> Path:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 import re
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interns.adapter import Adapter
 from interns.charter import Charter
-from interns.errors import InvalidInput
+from interns.errors import InvalidInput, Unavailable
 from interns.intern import Profile
 from interns.prompt import task_messages
 from interns.runtime.port import Runtime
@@ -120,17 +122,31 @@ class Judge:
         profile: Of the intern; its `blend` and `threshold` decide.
         adapter: Of the intern, or None for the bare base.
         charter: The mission in force.
+        cancel: Set it to end the judging within one step, with `Unavailable`.
+        deadline_s: Seconds for all sentences together, after which it ends likewise.
     """
 
     runtime: Runtime
     profile: Profile
     adapter: Adapter | None
     charter: Charter
+    cancel: threading.Event | None = None
+    deadline_s: float | None = None
 
-    def log_odds(self, question: str, sentence: str) -> float:
-        """Log-odds of "yes" when shown one sentence."""
+    def log_odds(self, question: str, sentence: str, *, spent_s: float = 0.0) -> float:
+        """Log-odds of "yes" when shown one sentence, `spent_s` seconds after the first."""
+        if self.deadline_s is not None and 0 < self.deadline_s <= spent_s:
+            raise Unavailable(
+                "The deadline passed before all sentences were judged.", "Raise deadline_s."
+            )
         messages = task_messages(self.profile, question, charter=self.charter, passages=(sentence,))
-        scores = self.runtime.score_choices(messages, (YES, NO), adapter=self.adapter)
+        scores = self.runtime.score_choices(
+            messages,
+            (YES, NO),
+            adapter=self.adapter,
+            cancel=self.cancel,
+            deadline_s=None if self.deadline_s is None else self.deadline_s - spent_s,
+        )
         return scores.logprobs[0] - scores.logprobs[1]
 
     def weigh(
@@ -149,18 +165,23 @@ class Judge:
 
         Raises:
             InvalidInput: There are more or fewer similarities than candidates.
+            Unavailable: It was cancelled, or the deadline passed.
         """
         candidates = split_candidates(passages)
         if similarities is not None and len(similarities) != len(candidates):
             raise InvalidInput(
                 f"{len(candidates)} candidates need as many similarities, "
-                f"but there are {len(similarities)}."
+                f"but there are {len(similarities)}.",
+                "Give one similarity for each of split_candidates(passages).",
             )
+        started = time.monotonic()
         asked = self.profile.blend.judgement > 0
         return [
             Weighed(
                 candidates[i],
-                self.log_odds(question, candidates[i].line) if asked else 0.0,
+                self.log_odds(question, candidates[i].line, spent_s=time.monotonic() - started)
+                if asked
+                else 0.0,
                 similarities[i] if similarities is not None else 0.0,
             )
             for i in shortlist(len(candidates), similarities)

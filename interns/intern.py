@@ -86,6 +86,7 @@ class Version:
         adapter: The LoRA that serves.
         profile: As trained.
         exam: Content of ``exam.json``.
+        verification: Content of ``verification.json``.
         recipe: Content of ``recipe.json``.
         dataset: Content of ``dataset.json``.
         created_at: When it was registered, UTC.
@@ -98,6 +99,7 @@ class Version:
     adapter: Adapter
     profile: Profile
     exam: Mapping[str, Any]
+    verification: Mapping[str, Any]
     recipe: Mapping[str, Any]
     dataset: Mapping[str, Any]
     created_at: datetime

@@ -39,6 +39,7 @@ class VersionFolder:
         tokenizer_sha256: Hash of the base's ``tokenizer.json``.
         template_sha256: Hash of the chat template it was trained with.
         exam: Content of ``exam.json``.
+        verification: Content of ``verification.json``; empty where there is none.
         recipe: Content of ``recipe.json``.
         dataset: Content of ``dataset.json``.
         exemplars: Typical inputs; the router learns from them.
@@ -51,6 +52,7 @@ class VersionFolder:
     tokenizer_sha256: str
     template_sha256: str
     exam: Mapping[str, Any]
+    verification: Mapping[str, Any]
     recipe: Mapping[str, Any]
     dataset: Mapping[str, Any]
     exemplars: tuple[str, ...]
@@ -131,7 +133,7 @@ def read_version_folder(folder: Path) -> VersionFolder:
     try:
         manifest = tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         base = manifest["base"]
-        adapter = folder / ADAPTER
+        adapter, verified = folder / ADAPTER, folder / "verification.json"
         return VersionFolder(
             folder=folder,
             profile=_profile(manifest),
@@ -140,6 +142,7 @@ def read_version_folder(folder: Path) -> VersionFolder:
             tokenizer_sha256=base["tokenizer_sha256"],
             template_sha256=base["template_sha256"],
             exam=_json(folder / "exam.json"),
+            verification=_json(verified) if verified.exists() else {},
             recipe=_json(folder / "recipe.json"),
             dataset=_json(folder / "dataset.json"),
             exemplars=tuple(_json(folder / "exemplars.json")),

@@ -22,6 +22,7 @@ from interns.intern import Profile
 from interns.skill import Skill
 
 NOT_IN_SOURCES = "not in the sources"
+_OTHER = "Fetch the base anew, or choose another one."
 
 
 class ChatTemplate:
@@ -55,7 +56,9 @@ class ChatTemplate:
         try:
             return environment.from_string(self.source)
         except TemplateError as error:
-            raise BrokenFile(f"The base's chat template cannot be read: {error}.") from error
+            raise BrokenFile(
+                f"The base's chat template cannot be read: {error}.", _OTHER
+            ) from error
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """Return the prompt text, control tokens included.
@@ -69,12 +72,12 @@ class ChatTemplate:
             return self._rendered(turns, add_generation_prompt=add_generation_prompt)
         except TemplateError as error:
             if len(turns) < 2 or turns[0].role != "system":
-                raise BrokenFile(f"The base's chat template failed: {error}.") from error
+                raise BrokenFile(f"The base's chat template failed: {error}.", _OTHER) from error
         told = Message(turns[1].role, f"{turns[0].content}\n\n{turns[1].content}")
         try:
             return self._rendered([told, *turns[2:]], add_generation_prompt=add_generation_prompt)
         except TemplateError as error:
-            raise BrokenFile(f"The base's chat template failed: {error}.") from error
+            raise BrokenFile(f"The base's chat template failed: {error}.", _OTHER) from error
 
     def _rendered(self, turns: Sequence[Message], *, add_generation_prompt: bool) -> str:
         return self._template.render(

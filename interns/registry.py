@@ -244,6 +244,7 @@ class InternRegistry:
             adapter=replace(folder.adapter, name=f"{folder.profile.name}@{row.number}"),
             profile=folder.profile,
             exam=folder.exam,
+            verification=folder.verification,
             recipe=folder.recipe,
             dataset=folder.dataset,
             created_at=row.created_at,

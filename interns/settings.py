@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -55,7 +55,9 @@ class EngineSettings(_Section):
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads; 0 picks by the machine."
     )
-    gpu_layers: int | Literal["auto"] = Field(default="auto", description="Layers on the GPU.")
+    gpu_layers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        default="auto", description="Layers on the GPU; auto is all where there is one."
+    )
     path: Literal["auto", "swap", "switch"] = Field(
         default="auto",
         description="How interns share the base: swap by turns, switch in one batch; auto picks.",
@@ -80,6 +82,14 @@ class EngineSettings(_Section):
     token_variable: str = Field(
         default="INTERNS_REMOTE_TOKEN", description="Environment variable with its token."
     )
+
+    @property
+    def computing(self) -> dict[str, Any]:
+        """What changes the numbers an answer is made of: keywords of `LlamaEngine`.
+
+        Whoever verifies takes these from the office, or it verifies another engine than serves.
+        """
+        return self.model_dump(include={"threads", "gpu_layers", "exact"})
 
 
 class RetrievalSettings(_Section):
@@ -176,6 +186,15 @@ def set_value(paths: Paths, key: str, text: str) -> Any:
     partial.write_text(tomlkit.dumps(document), encoding="utf-8")
     partial.replace(paths.config)
     return value
+
+
+def computing_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `EngineSettings.computing` as it was written down; what is missing is the default.
+
+    Raises:
+        InvalidInput: A key is unknown or a value out of range.
+    """
+    return _validated({"engine": values}, "engine settings").engine.computing
 
 
 def keys() -> list[tuple[str, str, Any]]:

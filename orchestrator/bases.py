@@ -203,7 +203,11 @@ class Bases:
         base = base_named(name, self._desk.paths)
         folder = self._desk.paths.bases / ".verifying" / name
         folder.mkdir(parents=True, exist_ok=True)
-        request = {"name": name, "home": str(self._desk.paths.home)}
+        request = {
+            "name": name,
+            "home": str(self._desk.paths.home),
+            "engine": self._desk.settings.engine.computing,
+        }
         child.write_json(folder / "request.json", request)
         found: Json = {}
         for event in child.stream("verify-base", folder, cancel, {}):

@@ -136,7 +136,8 @@ def _chat(  # noqa: PLR0917 - one call, above
         route = route_json(desk, text, knowledge)
         if route["intern"] is None:
             yield {"event": "route", **route}
-            yield {"event": "done", **NOBODY, "charter_version": desk.charter.version}
+            done = {"why": route["why"], "charter_version": desk.charter.version}
+            yield {"event": "done", **NOBODY, **done}
             return
         intern = desk.worker(route["intern"])
     yield {"event": "route", **route}
@@ -154,4 +155,4 @@ def _chat(  # noqa: PLR0917 - one call, above
     ):
         yield event
         if cancel.is_set() and event["event"] != "done":
-            raise InternsError("The answer was cancelled.")
+            raise InternsError("The answer was cancelled.", "Ask again.")

@@ -209,4 +209,6 @@ def _told(output: str, exit_code: int) -> InternsError:
     last = lines[-1] if lines else "no output"
     if exit_code == -signal.SIGKILL:
         last = "it was killed, perhaps for memory"
-    return InternsError(f"The child process ended with status {exit_code}: {last}.", "")
+    return InternsError(
+        f"The child process ended with status {exit_code}: {last}.", "Try again; see its log."
+    )

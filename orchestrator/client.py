@@ -393,4 +393,6 @@ def _error(answer: httpx.Response) -> InternsError:
     try:
         return from_body(answer.json())
     except ValueError:
-        return InternsError(f"The daemon answered with HTTP status {answer.status_code}.")
+        return InternsError(
+            f"The daemon answered with HTTP status {answer.status_code}.", "See daemon.log."
+        )

@@ -277,8 +277,6 @@ class Desk:
             context_tokens=chosen.context_tokens,
             slots=chosen.slots,
             queue=chosen.queue,
-            threads=chosen.threads,
-            gpu_layers=chosen.gpu_layers,
             budget=Budget(
                 adapters_mib=chosen.adapters_mib,
                 prefix_mib=chosen.prefix_mib,
@@ -286,7 +284,7 @@ class Desk:
                 prefix_disk_mib=chosen.prefix_disk_mib,
             ),
             path=chosen.path,
-            exact=chosen.exact,
+            **chosen.computing,
         )
         try:
             self._introduce(runtime, base)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from interns.answering import Judge, split_candidates
 from interns.charter import Charter
 from interns.completion import (
     Completion,
@@ -67,7 +68,8 @@ def draft(
         charter: The mission in force.
         passages: For `answer`: where quotes may come from, best first.
         similar: Cosine between a question and each of some sentences, a prior for `answer`.
-        cancel: Ends the answer within one step when set.
+        cancel: Ends the answer within one step when set; a label or a quote that is not found yet
+            then fails with `errors.Unavailable`, as at the deadline.
         wish: How the caller wants the answer; None leaves it to the intern.
     """
     wish = wish or Wish()
@@ -76,11 +78,19 @@ def draft(
         case _ if wish.constraint is not None:
             events = _complete(runtime, intern, turns, charter, wish=wish, cancel=cancel)
         case Skill.CLASSIFY:
-            events = _classify(runtime, intern, turns[-1].content, charter)
-        case Skill.ANSWER:
-            events = _answer(
-                runtime, intern, turns[-1].content, charter, passages=passages, similar=similar
+            events = _classify(
+                runtime, intern, turns[-1].content, charter, wish=wish, cancel=cancel
             )
+        case Skill.ANSWER:
+            judge = Judge(
+                runtime,
+                intern.profile,
+                intern.version.adapter,
+                charter,
+                cancel=cancel,
+                deadline_s=wish.deadline_s,
+            )
+            events = _answer(judge, turns[-1].content, passages=passages, similar=similar)
         case Skill.EXTRACT:
             text = turns[-1].content
             held = JsonSchema(intern.profile.schema or {"type": "object"}, source=text)
@@ -118,10 +128,24 @@ _DONE: Json = {
 }
 
 
-def _classify(runtime: Runtime, intern: Intern, text: str, charter: Charter) -> Iterator[Json]:
+def _classify(
+    runtime: Runtime,
+    intern: Intern,
+    text: str,
+    charter: Charter,
+    *,
+    wish: Wish,
+    cancel: threading.Event | None,
+) -> Iterator[Json]:
     profile = intern.profile
     messages = task_messages(profile, text, charter=charter)
-    scores = runtime.score_choices(messages, profile.labels, adapter=intern.version.adapter)
+    scores = runtime.score_choices(
+        messages,
+        profile.labels,
+        adapter=intern.version.adapter,
+        cancel=cancel,
+        deadline_s=wish.deadline_s,
+    )
     calibrated = scores.runtime == profile.fitted_with
     if calibrated:
         scores = scores.at(profile.temperature)
@@ -194,21 +218,12 @@ def _confidence(completion: Completion) -> float | None:
 
 
 def _answer(
-    runtime: Runtime,
-    intern: Intern,
-    question: str,
-    charter: Charter,
-    *,
-    passages: Sequence[Hit],
-    similar: Similar | None,
+    judge: Judge, question: str, *, passages: Sequence[Hit], similar: Similar | None
 ) -> Iterator[Json]:
-    from interns.answering import Judge, split_candidates
-
     texts = [hit.text for hit in passages]
     lines = [candidate.line for candidate in split_candidates(texts)]
     found = None
     if lines:
-        judge = Judge(runtime, intern.profile, intern.version.adapter, charter)
         found = judge.answer(question, texts, similar(question, lines) if similar else None)
     if found is None or not found.quote:
         yield {"event": "token", "text": NOT_IN_SOURCES}
@@ -217,7 +232,7 @@ def _answer(
             "text": NOT_IN_SOURCES,
             "abstained": True,
             "confidence": 1.0 - found.score if found else 1.0,
-            "tokens": runtime.count_tokens(NOT_IN_SOURCES),
+            "tokens": judge.runtime.count_tokens(NOT_IN_SOURCES),
         }
         return
     hit = passages[found.n - 1]
@@ -238,5 +253,5 @@ def _answer(
         "text": text,
         "confidence": found.score,
         "citations": [citation],
-        "tokens": runtime.count_tokens(text),
+        "tokens": judge.runtime.count_tokens(text),
     }

@@ -367,6 +367,7 @@ class Onboarding:
             "attribution": request.get("attribution") or "",
             "mission": self._desk.settings.charter.mission,
             "home": str(self._desk.paths.home),
+            "engine": self._desk.settings.engine.computing,
             "base": self._base(request.get("base")).name,
         }
 
@@ -383,7 +384,8 @@ class Onboarding:
 
 def _run_id(full: Json) -> str:
     """The same name, data and recipe are the same run."""
-    parts = {key: value for key, value in full.items() if key not in {"home", "mission", "files"}}
+    office = {"home", "mission", "engine", "files"}
+    parts = {key: value for key, value in full.items() if key not in office}
     parts |= full["files"]
     canonical = json.dumps(parts, sort_keys=True, default=str)
     return f"{full['name']}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from interns.gate import looser_bounds
 from interns.intern import Intern, Version
 from orchestrator.tables import ApprovalRow, CorrectionRow, EffectRow, RunRow, TaskRow
 
@@ -114,6 +115,7 @@ def intern_json(intern: Intern, corrections: int = 0, *, base_sha256: str) -> Js
         "base_name": version.base_name,
         "base_in_use": version.adapter.base_sha256 == base_sha256,
         "exam": plain(version.exam),
+        "verification": _verification(version),
         "labels": list(profile.labels),
         "schema": plain(profile.schema) if profile.schema is not None else None,
         "exemplars": len(intern.exemplars),
@@ -130,12 +132,19 @@ def version_json(version: Version) -> Json:
         "base_sha256": version.adapter.base_sha256,
         "base_name": version.base_name,
         "exam": plain(version.exam),
+        "verification": _verification(version),
         "recipe": plain(version.recipe),
         "dataset": plain(version.dataset),
         "folder": str(version.folder),
         "created_at": version.created_at.isoformat(),
         "current": version.current,
     }
+
+
+def _verification(version: Version) -> Json:
+    """Return what was verified; which bounds were looser is added where the file does not say."""
+    found = plain(version.verification)
+    return found | {"looser": looser_bounds(found)} if found else {}
 
 
 def plain(value: Mapping[str, Any]) -> Json:

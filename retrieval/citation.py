@@ -28,7 +28,8 @@ def resolve(engine: Engine, document_id: int, start: int, end: int) -> str:
         )
     if not 0 <= start < end <= len(row.text):
         raise InvalidInput(
-            f"Characters {start} to {end} are not inside {row.path} ({len(row.text)} characters)."
+            f"Characters {start} to {end} are not inside {row.path} ({len(row.text)} characters).",
+            "Name a part of it.",
         )
     return row.text[start:end]
 

@@ -33,7 +33,9 @@ def search(index: KnowledgeIndex, query: str, collection: str | None, limit: int
         InvalidInput: `limit` is out of range.
     """
     if not 1 <= limit <= DEPTH:
-        raise InvalidInput(f"A search returns 1 to {DEPTH} passages, not {limit}.")
+        raise InvalidInput(
+            f"A search returns 1 to {DEPTH} passages, not {limit}.", "Change the limit."
+        )
     if not query.strip():
         return []
     names = [str(row["name"]) for row in index.list()] if collection is None else [collection]

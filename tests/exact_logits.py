@@ -10,6 +10,7 @@ import llama_cpp.llama_cpp as api
 import numpy as np
 
 from interns.runtime.llama_cpp.library import Model
+from tests.making import GPU_LAYERS
 
 TOKENS = 256
 
@@ -18,7 +19,7 @@ class ExactLogits:
     """One base; call it with token ids and, if wanted, the path of an adapter."""
 
     def __init__(self, gguf: Path) -> None:
-        self._model = Model(gguf)
+        self._model = Model(gguf, GPU_LAYERS)
         params = api.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = TOKENS
         params.type_k = params.type_v = api.GGML_TYPE_F32

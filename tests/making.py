@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from interns.skill import Skill
 # Nats by which two equal computations in 32 bits differ at most: a KL divergence of at most half its
 # square. Measured over 150 answers on the starter in 32 bits: 9e-6.
 SAME = 1e-4
+
+# Where the comparisons with torch compute: 0 is the processor, as in every other run of them.
+GPU_LAYERS = int(os.environ.get("INTERNS_TEST_GPU_LAYERS", "0"))
 
 HIDDEN, FEED, LAYERS, RANK = 256, 704, 10, 4  # of the starter
 SHAPES = {

@@ -5,40 +5,22 @@ Decision 0012 says what counts and why.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gguf.constants import GGMLQuantizationType
 
+from interns.gate import EXACT, QUANTIZED, Bounds
 from interns.gguf.reader import read_gguf
+from interns.runtime.llama_cpp.engine import LlamaEngine
 
 Logits = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """What must hold between both sides.
-
-    Attributes:
-        margin: Torch is clear where its best logit leads by at least so many nats; anything closer
-            is a tie, which rounding may decide either way.
-        top1: Lowest share of equal choices where torch is clear.
-        mean_kl: Largest mean KL divergence over all positions, nats.
-    """
-
-    margin: float
-    top1: float
-    mean_kl: float
-
-
-# 16 bits of keys, values and activations move the starter's logits by less than 0.005 nats.
-EXACT = Bounds(math.log(1.01), 0.999, 1e-5)
-# llama.cpp rounds what enters a quantized matrix to 8 bits in blocks: 0.2 nats on the starter.
-QUANTIZED = Bounds(math.log(1.25), 0.99, 5e-3)
 _EXACT_KINDS = {GGMLQuantizationType.F32, GGMLQuantizationType.F16}
 
 
@@ -51,6 +33,16 @@ def bounds_of(base: Path) -> Bounds:
     """
     kinds = {tensor.kind for tensor in read_gguf(base).tensors.values()}
     return EXACT if kinds <= _EXACT_KINDS else QUANTIZED
+
+
+def computed_with(engine: LlamaEngine) -> dict[str, Any]:
+    """What the numbers were computed with: they hold for no other backend.
+
+    Returns:
+        ``backend`` as llama.cpp describes itself, ``gpu_layers`` (-1 for all), ``threads``, ``exact``.
+    """
+    stats = engine.stats()
+    return {name: stats[name] for name in ("backend", "gpu_layers", "threads", "exact")}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -16,7 +16,7 @@ from interns.errors import Unavailable
 from interns.gguf.reader import read_gguf
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from training.agreement import Places, bounds_of, compare, join
+from training.agreement import Places, bounds_of, compare, computed_with, join
 from training.encoding import Encoder
 from training.reference import TorchIntern
 
@@ -39,14 +39,22 @@ QUESTIONS = (
 )
 
 
-def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
+def verify_base(
+    base: BaseModelRef, paths: Paths, computing: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Compare tokenizers on 10,000 texts and 500 chats, and next-token logits on a few prompts.
+
+    Args:
+        base: The base.
+        paths: Of the data directory that keeps its copy for torch.
+        computing: `EngineSettings.computing` of the office that will serve it; without, the
+            engine's defaults.
 
     Returns:
         ``base``, ``sha256``, ``texts``, ``token_ids_equal``, ``chats``, ``chat_ids_equal``,
         ``first_difference``, ``positions``, ``top1_agreement`` everywhere, ``top1_decided`` where
         torch is clear by ``margin`` nats, the share of such places ``decided``, ``mean_kl`` and
-        ``max_kl`` in nats, and ``passed``.
+        ``max_kl`` in nats, ``passed``, and what `computed_with` tells.
 
     Raises:
         Unavailable: There is not enough memory for the base in 32 bits.
@@ -54,7 +62,7 @@ def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
     _require_memory(base)
     folder = torch_folder(base, paths)
     encoder, torch_base = Encoder(folder), TorchIntern(folder, None)
-    engine = LlamaEngine(base, context_tokens=1024, slots=1, gpu_layers=0)
+    engine = LlamaEngine(base, context_tokens=1024, slots=1, **computing or {})
     try:
         texts = _texts()
         equal = [encoder.text_ids(text) == engine.tokenize(text) for text in texts]
@@ -64,6 +72,7 @@ def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
             for chat in chats
         ]
         places = _places(encoder, torch_base, engine)
+        computed = computed_with(engine)
     finally:
         engine.close()
     bounds = bounds_of(base.gguf)
@@ -88,6 +97,7 @@ def verify_base(base: BaseModelRef, paths: Paths) -> dict[str, Any]:
         and all(same_chats)
         and top1 >= bounds.top1
         and mean_kl <= bounds.mean_kl,
+        **computed,
     }
 
 

@@ -105,6 +105,7 @@ def _pull_base(folder: Path) -> dict[str, Any]:
 def _verify_base(folder: Path) -> dict[str, Any]:
     from interns.bases import base_named
     from interns.paths import Paths
+    from interns.settings import computing_of
     from training.artifacts import read_json
     from training.base_check import verify_base
     from training.reference import quiet_libraries
@@ -112,7 +113,8 @@ def _verify_base(folder: Path) -> dict[str, Any]:
     request = read_json(folder / "request.json")
     paths = Paths(Path(request["home"])).create()
     with quiet_libraries():
-        return verify_base(base_named(request["name"], paths), paths)
+        computing = computing_of(request.get("engine") or {})
+        return verify_base(base_named(request["name"], paths), paths, computing)
 
 
 _COMMANDS = {

@@ -66,6 +66,12 @@ class Verification:
         stop_prompts: How many were asked.
         bounds: What had to hold: ``top1_decided`` and ``stop_rate`` at least, ``mean_kl`` at most.
         passed: Whether it does, and all token ids are equal.
+        backend: How llama.cpp describes what it computed on; empty in older files, as are the others.
+        gpu_layers: Layers on the GPU, -1 for all.
+        threads: CPU threads that wrote.
+        exact: Whether keys, values and attention had 32 bits.
+        looser: The project's own bounds where the recipe's are looser (`interns.gate`); None in older
+            files.
     """
 
     prompts: int
@@ -83,6 +89,11 @@ class Verification:
     stop_prompts: int
     bounds: dict[str, float]
     passed: bool
+    backend: str = ""
+    gpu_layers: int = 0
+    threads: int = 0
+    exact: bool = False
+    looser: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

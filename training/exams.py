@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -162,6 +162,7 @@ def _extract(candidate: Candidate, rows: Sequence[Example], step: Step) -> Marks
             "exact_objects": sum(not _differs(gold, said) for gold, said in pairs) / len(pairs),
             "fields": fields,
             "valid_json": sum(bool(said) for _, said in pairs) / len(pairs),
+            "token_f1": float(np.mean([metrics.token_f1(_texts(g), _texts(s)) for g, s in pairs])),
         },
     )
 
@@ -230,6 +231,11 @@ def _weigh(candidate: Candidate, row: Example) -> list[Weighed]:
     if candidate.adapter is None:
         return [replace(each, similarity=0.0) for each in weighed]
     return weighed
+
+
+def _texts(value: Mapping[str, Any]) -> str:
+    """All values as one text."""
+    return " ".join(str(each) for each in value.values() if each is not None)
 
 
 def _object(text: str) -> dict[str, Any]:

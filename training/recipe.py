@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from interns.errors import InvalidInput
+from interns.gate import STOP_RATE
 from interns.skill import Skill
 
 GENERIC_MISSIONS = (
@@ -60,7 +61,8 @@ class Recipe:
         min_top1: Lowest share of equal next-token choices, torch against llama.cpp, where torch is
             clear; 0 takes what the base's number format allows (`training.agreement`).
         max_mean_kl: Largest mean KL divergence between both, nats; 0 as for `min_top1`.
-        min_stop_rate: Lowest share of freely generated answers that end by themselves.
+        min_stop_rate: Lowest share of freely generated answers that end by themselves. Where one of
+            these three is looser than the project's own, the verification says so.
         stop_rows: Most exam prompts answered freely where an office never does so (`classify`,
             `answer`); `write` and `extract` answer all of them.
         verify_rows: Exam prompts whose logits are compared.
@@ -94,7 +96,7 @@ class Recipe:
     pass_mark: float = 0.0
     min_top1: float = 0.0
     max_mean_kl: float = 0.0
-    min_stop_rate: float = 0.99
+    min_stop_rate: float = STOP_RATE
     stop_rows: int = 100
     verify_rows: int = 24
     checkpoint_s: float = 15.0

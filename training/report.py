@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interns.base_model import BaseModelRef
+from interns.gate import engine_words, gate_words
 from interns.intern import Profile
 from interns.skill import Skill
 from training.evaluation import Exam, Verification
@@ -54,12 +55,14 @@ def exam_sentence(exam: Exam) -> str:
 def verification_sentence(found: Verification) -> str:
     """The agreement of both sides in one line."""
     verdict = "agrees" if found.passed else "does NOT agree"
+    where, gate = engine_words(found.to_dict()), gate_words(found.to_dict())
     return (
-        f"llama.cpp {verdict} with torch: the same next token at {found.top1_everywhere:.2%} of "
+        f"llama.cpp{f' ({where})' if where else ''} {verdict} with torch: the same next token at {found.top1_everywhere:.2%} of "
         f"{found.positions} positions, {found.top1_agreement:.2%} of the answers' and "
         f"{found.top1_decided:.2%} of those where torch leads by {found.margin:.2f} nats "
         f"({found.decided:.0%}), mean KL {found.mean_kl:.1e}, {found.token_mismatches} token "
         f"mismatches, {found.stop_rate:.0%} of {found.stop_prompts} answers end by themselves"
+        + (f"; {gate}" if gate else "")
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interns.errors import InvalidInput
+from interns.settings import computing_of
 from interns.skill import Skill
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -36,6 +37,7 @@ class Request:
         recipe: Overrides of the recipe.
         mission: The office's mission.
         home: The data directory, where the dequantized base is cached.
+        computing: How the office's engine computes (`EngineSettings.computing`).
         base: Name of the base.
         attribution: Where the data come from and under which licence.
     """
@@ -51,6 +53,7 @@ class Request:
     recipe: Mapping[str, Any]
     mission: str
     home: Path
+    computing: Mapping[str, Any]
     base: str
     attribution: str
 
@@ -77,6 +80,11 @@ def parse_request(values: Mapping[str, Any]) -> Request:
     ]
     if not isinstance(values.get("recipe") or {}, Mapping):
         problems.append("recipe is no object")
+    computing: Mapping[str, Any] = {}
+    try:
+        computing = computing_of(values.get("engine") or {})
+    except InvalidInput as error:
+        problems.append(error.message.rstrip("."))
     if problems:
         raise InvalidInput(
             f"The request cannot be worked on: {'; '.join(problems)}.", "See `interns onboard -h`."
@@ -93,6 +101,7 @@ def parse_request(values: Mapping[str, Any]) -> Request:
         recipe=dict(values.get("recipe") or {}),
         mission=str(values.get("mission") or ""),
         home=Path(values["home"]),
+        computing=computing,
         base=str(values.get("base") or "starter"),
         attribution=str(values.get("attribution") or ""),
     )

@@ -86,8 +86,8 @@ class Workshop:
         return Charter(self.request.mission)
 
     def engine(self) -> LlamaEngine:
-        """The engine that will serve."""
-        return LlamaEngine(self.base, context_tokens=4096)
+        """The engine that will serve: it computes as the office's does."""
+        return LlamaEngine(self.base, context_tokens=4096, **self.request.computing)
 
     # The steps ---------------------------------------------------------------------------------
 
@@ -309,7 +309,10 @@ class Workshop:
         measured = {f"exam.{key}": exam[key] for key in ("metric", "score", "baseline", "examples")}
         measured |= {
             f"verification.{key}": verification[key]
-            for key in ("top1_everywhere", "top1_decided", "margin", "mean_kl", "stop_rate")
+            for key in (
+                *("top1_everywhere", "top1_decided", "margin", "mean_kl", "stop_rate"),
+                *("backend", "gpu_layers", "threads", "exact"),
+            )
         }
         write_adapter_gguf(
             self.run.work / "peft",

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from interns.adapter import Adapter
 from interns.charter import Charter
+from interns.gate import loosened
 from interns.intern import Profile
 from interns.prompt import task_messages
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from training.agreement import Places, bounds_of, compare, join
+from training.agreement import Places, bounds_of, compare, computed_with, join
 from training.candidates import labelled_candidates
 from training.encoding import Encoder
 from training.evaluation import Verification
@@ -63,8 +64,11 @@ def verify(
     places = join([each.places for each in compared])
     answers = join([each.answer for each in compared])
     bounds = bounds_of(sides.engine.base.gguf)
-    min_top1 = recipe.min_top1 or bounds.top1
-    max_mean_kl = recipe.max_mean_kl or bounds.mean_kl
+    asked = {
+        "top1_decided": recipe.min_top1 or bounds.top1,
+        "mean_kl": recipe.max_mean_kl or bounds.mean_kl,
+        "stop_rate": recipe.min_stop_rate,
+    }
     top1, decided = places.clear(bounds.margin)
     mean_kl = float(places.kl.mean())
     return Verification(
@@ -81,15 +85,13 @@ def verify(
         max_kl=float(places.kl.max()),
         stop_rate=stop_rate,
         stop_prompts=stop_prompts,
-        bounds={
-            "top1_decided": min_top1,
-            "mean_kl": max_mean_kl,
-            "stop_rate": recipe.min_stop_rate,
-        },
+        bounds=asked,
+        looser=loosened(asked, bounds),
         passed=equal == len(rows)
-        and top1 >= min_top1
-        and mean_kl <= max_mean_kl
-        and stop_rate >= recipe.min_stop_rate,
+        and top1 >= asked["top1_decided"]
+        and mean_kl <= asked["mean_kl"]
+        and stop_rate >= asked["stop_rate"],
+        **computed_with(sides.engine),
     )
 
 

@@ -2,14 +2,14 @@
 
 The collections (MIT or CC BY 4.0 per row) are read from the folder that ``INTERNS_DATASETS``
 names; nothing of them is kept in the project. An answer is cut to its first sentences, its
-Markdown is taken off, and questions that are about a piece of code are left out.
+Markdown is taken off, and questions that are about a piece of code are left out. What is in the exam
+is decided where pre-training decides what to leave out (`training.pretraining.interviews`).
 
 Run: ``INTERNS_DATASETS=DIR python examples/interviewer/make_rows.py OUT``
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,26 +17,17 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-LICENCES = ("MIT", "CC BY 4.0")
+from training.pretraining.interviews import LICENCES, in_exam, plain
+
 MOST_WORDS = 44
 LEAST_WORDS = 6
 MOST_QUESTION_WORDS = 30
-EXAM_SHARE = 0.1
 
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_TAG = re.compile(r"</?(?:details|summary|p|b|i|em|strong|br|div|a|sup|sub)\b[^>]*>", re.I)
-_MARKS = re.compile(r"\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)")
 _LINE_START = re.compile(r"^\s*(?:[-*+>]+\s+|#{1,6}\s+|\d+[.)]\s+)")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z0-9])")
 _NOT_ANSWERS = re.compile(
     r"^(answer: [a-e]\b|see |to be completed|useful resources|references?\b|tbd|check )", re.I
 )
-
-
-def plain(text: str) -> str:
-    """Take Markdown and tags off a line of text."""
-    text = _TAG.sub(" ", _LINK.sub(r"\1", text))
-    return " ".join(_MARKS.sub("", text).split())
 
 
 def first_sentences(answer: str) -> str:
@@ -78,12 +69,6 @@ def make_rows(file: Path) -> tuple[list[dict[str, str]], Counter[tuple[str, str]
         rows.append({"question": question, "answer": answer})
         sources[row["source_repo"], row["licence"]] += 1
     return rows, sources
-
-
-def in_exam(question: str) -> bool:
-    """Whether a question is held out; its text alone decides."""
-    digest = hashlib.sha256(question.casefold().encode()).digest()
-    return digest[0] < 256 * EXAM_SHARE
 
 
 def main() -> int:

@@ -73,6 +73,7 @@ def write_base_gguf(
     name: str = "",
     *,
     template: str = "",
+    about: Mapping[str, str] | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> None:
     """Convert a Hugging Face folder to one GGUF file.
@@ -83,6 +84,7 @@ def write_base_gguf(
         file_type: ``F32``, ``F16`` or ``Q8_0``; one-dimensional weights stay F32.
         name: Value of ``general.name``; the folder's name by default.
         template: Chat template for a base that has none.
+        about: Further texts by their names after ``general.``: author, license, description.
         report: Called with weights written and weights in all.
 
     Raises:
@@ -105,6 +107,8 @@ def write_base_gguf(
         try:
             writer.add_type("model")
             writer.add_name(name_for(tokenizer, name or hf_folder.name))
+            for key, text in (about or {}).items():
+                writer.add_string(f"general.{key}", text)
             writer.add_file_type(_STORED[file_type][1])
             write_settings(writer, config)
             write_vocabulary(writer, vocabulary, special_tokens(hf_folder))

@@ -177,7 +177,9 @@ def write_roster_gguf(
             writer.add_array(f"{_KEY}scales", [float(adapter.scale) for adapter in adapters])
             for _ in _write_tensors(writer, file, loras, rank):
                 if not wanted():
-                    raise Unavailable("The roster file is not wanted any more.")
+                    raise Unavailable(
+                        "The roster file is not wanted any more.", "Set the roster again."
+                    )
         finally:
             writer.close()
     _seal(out).write_text(file_sha256(out) + "\n")

@@ -217,12 +217,15 @@ def told_error(status: int, body: Json) -> InternsError:
         status = code
     message = f"The endpoint refuses: {words or f'HTTP status {status}'}"
     if {code, told.get("type")} & set(_TOO_LONG) or any(w in message for w in _TOO_LONG_WORDS):
-        return TooLong(message)
+        return TooLong(
+            message, "Shorten the text, give less knowledge with it, or serve a longer context."
+        )
     match status:
         case 400 | 401 | 403 | 422:
-            keyless = status in {401, 403}
-            token = "Set the variable that engine.token_variable names." if keyless else ""
-            return InvalidInput(message, token)
+            fix = "Change what it names, or ask one that takes it."
+            if status in {401, 403}:
+                fix = "Set the variable that engine.token_variable names."
+            return InvalidInput(message, fix)
         case 404:
             return NotFound(message, "Check what the endpoint serves, and engine.model.")
         case 429:

@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any
 
-import httpx
 import numpy as np
 from tokenizers import Tokenizer
 
@@ -32,16 +32,17 @@ from interns.completion import (
     Message,
     TokenScore,
 )
-from interns.errors import Incompatible, InternsError, InvalidInput, NotFound, Unavailable
+from interns.errors import Incompatible, InternsError, InvalidInput, NotFound
 from interns.gguf.reader import read_gguf
 from interns.prompt import ChatTemplate
+from interns.runtime.endpoint import Endpoint, Events
 from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
+from interns.runtime.llama_cpp.library import Model
 from interns.runtime.llama_cpp.sampling import check_sampling
 from interns.runtime.openai_answers import (
     Answer,
     read_error,
-    read_event,
     read_reason,
     read_scores,
     total,
@@ -49,7 +50,6 @@ from interns.runtime.openai_answers import (
 
 Json = dict[str, Any]
 
-_TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 _LOOK_S = 0.05
 _LABELS_AT_ONCE = 64
 
@@ -70,7 +70,10 @@ class OpenAIRuntime:
 
     def __init__(self, base: BaseModelRef, url: str, *, model: str = "", token: str = "") -> None:
         file = read_gguf(base.gguf)
-        self._tokenizer: Any = Tokenizer.from_file(str(base.tokenizer / "tokenizer.json"))
+        tokenizer = str(base.tokenizer / "tokenizer.json")
+        self._tokenizer: Any = Tokenizer.from_file(tokenizer)
+        self._counter: Any = Tokenizer.from_file(tokenizer)
+        self._counter.encode_special_tokens = True  # reads control tokens as the text they are
         self._eos = int(file.number("tokenizer.ggml.eos_token_id"))
         bos = int(file.number("tokenizer.ggml.bos_token_id"))
         self.base = base
@@ -78,11 +81,10 @@ class OpenAIRuntime:
             file.text("tokenizer.chat_template"), self._word(bos), self._word(self._eos)
         )
         self._model = model or base.name
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(
-            base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT, trust_env=False
-        )
-        self._closed = False
+        words = Model(base.gguf, words_only=True)
+        self._stops = sorted(words.stop_tokens)
+        words.close()
+        self._far = Endpoint(url, token)
         self._found: set[str] = set()
 
     # Answers ------------------------------------------------------------------------------------
@@ -117,7 +119,9 @@ class OpenAIRuntime:
             InternsError: As `complete`.
         """
         if request.echo:
-            raise InvalidInput("The prompt's log-probabilities cannot be streamed.")
+            raise InvalidInput(
+                "The prompt's log-probabilities cannot be streamed.", "Use complete instead."
+            )
         prompt, body = self._body(request)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         answer = Answer(len(prompt), self.count_tokens, request.sampling.logprobs)
@@ -130,16 +134,20 @@ class OpenAIRuntime:
         *,
         adapter: Adapter | None = None,
         temperature: float = 1.0,
+        cancel: threading.Event | None = None,
+        deadline_s: float | None = None,
     ) -> ChoiceScores:
         """Probability of each choice, followed by the stop token, as the whole answer.
 
-        Each label is sent behind the prompt as a text to score (``echo`` with ``logprobs``).
+        Each label is sent behind the prompt as a text to score (``echo`` with ``logprobs``). What
+        was sent is waited for: `cancel` and `deadline_s` are for engines that can be told.
 
         Raises:
             InvalidInput: Bad labels or temperature.
             Incompatible: The far end cannot score a prompt.
             InternsError: As `complete`.
         """
+        del cancel, deadline_s
         check_labels(choices)
         if not 0 < temperature < float("inf"):
             raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
@@ -165,7 +173,7 @@ class OpenAIRuntime:
 
     def count_tokens(self, text: str) -> int:
         """Number of tokens of a text, nothing added."""
-        return len(self._ids(text))
+        return len(self._counter.encode(_clean(text), add_special_tokens=False).ids)
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a text, control tokens parsed, nothing added."""
@@ -176,8 +184,7 @@ class OpenAIRuntime:
 
     def close(self) -> None:
         """Close the connections; answers in progress fail with `errors.Unavailable`."""
-        self._closed = True
-        self._http.close()
+        self._far.close()
 
     # What is sent -------------------------------------------------------------------------------
 
@@ -189,8 +196,7 @@ class OpenAIRuntime:
         return str(self._tokenizer.id_to_token(token) or "")
 
     def _ids(self, text: str) -> list[int]:
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        return list(self._tokenizer.encode(clean, add_special_tokens=False).ids)
+        return list(self._tokenizer.encode(_clean(text), add_special_tokens=False).ids)
 
     def _tokens(self, messages: Sequence[Message]) -> list[int]:
         if not messages:
@@ -198,33 +204,36 @@ class OpenAIRuntime:
         return self._ids(self.template.render(messages))
 
     def _named(self, adapter: Adapter | None) -> str:
-        if adapter is None:
-            return self._model
-        if not adapter.name:
+        """What the far end calls an intern or the base, looked up there once."""
+        name = adapter.name if adapter else self._model
+        if not name:
             raise Incompatible(
                 "A remote engine knows interns by name, and this adapter has none.",
                 "Register it as an intern first.",
             )
-        if adapter.name not in self._found:
-            verify_adapter(adapter, self.base)
-            self._look_up(adapter.name)
-            self._found.add(adapter.name)
-        return adapter.name
+        if name not in self._found:
+            fix = f"Set engine.model to what the base {self.base.name} is called there."
+            if adapter:
+                verify_adapter(adapter, self.base)
+                fix = f"Serve that version's peft folder there under the name {name}."
+            self._look_up(name, fix)
+            self._found.add(name)
+        return name
 
-    def _look_up(self, name: str) -> None:
+    def _look_up(self, name: str, fix: str) -> None:
         """Refuse a name that the far end does not list, where it lists any."""
-        with self._told():
-            response = self._http.get("/models")
-            if response.status_code == httpx.codes.NOT_FOUND:
+        with self._far.told():
+            response = self._far.ask("/models")
+            if response.status_code == HTTPStatus.NOT_FOUND:
                 return  # it has no list
             if response.is_error:
                 raise read_error(response)
             known = [str(model["id"]) for model in response.json()["data"]]
         if name not in known:
             raise NotFound(
-                f"The endpoint {self._http.base_url} does not serve {name!r}, but "
+                f"The endpoint {self._far.url} does not serve {name!r}, but "
                 f"{', '.join(known) or 'nothing'}.",
-                f"Serve that version's peft folder there under the name {name}.",
+                fix,
             )
 
     def _body(self, request: CompletionRequest) -> tuple[list[int], Json]:
@@ -232,7 +241,10 @@ class OpenAIRuntime:
         least = 0 if request.echo else 1
         check_sampling(sampling, self._vocabulary, least_tokens=least)
         if request.deadline_s is not None and not request.deadline_s > 0:
-            raise InvalidInput(f"A deadline of {request.deadline_s} s is not above 0.")
+            raise InvalidInput(
+                f"A deadline of {request.deadline_s} s is not above 0.",
+                "Give the seconds the answer may take, or none.",
+            )
         prompt = list(request.prompt) or self._tokens(request.messages)
         body: Json = {
             "model": self._named(request.adapter),
@@ -247,6 +259,9 @@ class OpenAIRuntime:
             "seed": sampling.seed,
             "logprobs": max(1, sampling.logprobs or 0),  # to llama-server 0 means none
             "stop": list(sampling.stop) or None,
+            # vLLM knows only its own model's end. A server that refuses unknown fields refuses
+            # top_k already.
+            "stop_token_ids": self._stops,
             "logit_bias": {str(i): bias for i, bias in sampling.logit_bias} or None,
             "deadline_s": request.deadline_s,
         }
@@ -260,50 +275,28 @@ class OpenAIRuntime:
     def _pieces(
         self, request: CompletionRequest, answer: Answer, body: Json, cancel: threading.Event
     ) -> Iterator[Delta]:
-        lines: SimpleQueue[Json | InternsError | None] = SimpleQueue()
-        left = threading.Event()
-        threading.Thread(target=self._receive, args=(body, lines, left), daemon=True).start()
+        events = Events()
+        coming = self._far.listen("/completions", body, events)
         deadline = time.monotonic() + (request.deadline_s or math.inf)
         try:
             while True:
                 if cancel.is_set() or time.monotonic() >= deadline:
-                    yield answer.end("cancelled" if cancel.is_set() else "deadline")
-                    return
+                    last = answer.end("cancelled" if cancel.is_set() else "deadline")
+                    break
                 with contextlib.suppress(Empty):
-                    event = lines.get(timeout=_LOOK_S)
+                    event = events.get(timeout=_LOOK_S)
                     if isinstance(event, InternsError):
                         raise event
                     if event is None:
-                        yield answer.end()
-                        return
-                    with self._told():
+                        last = answer.end()
+                        break
+                    with self._far.told():
                         delta = answer.take(event)
                     if delta.text or delta.tokens:
                         yield delta
         finally:
-            left.set()
-
-    def _receive(
-        self,
-        body: Json,
-        lines: SimpleQueue[Json | InternsError | None],
-        left: threading.Event,
-    ) -> None:
-        """Put the events of a stream into a queue; ends with None or an error."""
-        try:
-            with self._told(), self._http.stream("POST", "/completions", json=body) as response:
-                if response.is_error:
-                    response.read()
-                    raise read_error(response)
-                for line in response.iter_lines():
-                    if left.is_set():
-                        return
-                    event = read_event(line)
-                    if event is not None:
-                        lines.put(event)
-            lines.put(None)
-        except InternsError as error:
-            lines.put(error)
+            coming.cancel()
+        yield last
 
     def _scored(self, texts: list[list[int]], adapter: Adapter | None, count: int) -> list[Json]:
         # One token more than is wanted: not every server takes max_tokens 0.
@@ -314,8 +307,8 @@ class OpenAIRuntime:
         return self._choices(body, len(texts))
 
     def _choices(self, body: Json, count: int) -> list[Json]:
-        with self._told():
-            response = self._http.post("/completions", json=body)
+        with self._far.told():
+            response = self._far.ask("/completions", body)
             if response.is_error:
                 told = read_error(response)
                 raise _no_echo(told) if "echo" in told.message else told
@@ -343,25 +336,9 @@ class OpenAIRuntime:
             text, reason, len(prompt), 0, len(tail), total(tail), seconds, seconds, tail, head
         )
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn failures of the connection into errors that can be told."""
-        try:
-            yield
-        except InternsError:
-            raise
-        except (httpx.HTTPError, httpx.StreamError, RuntimeError) as error:
-            if self._closed:
-                raise Unavailable("The engine is closed.", "Start it again.") from error
-            raise Unavailable(
-                f"The endpoint {self._http.base_url} does not answer: {error}.",
-                "Check engine.url and that the server runs.",
-            ) from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise Incompatible(
-                f"The endpoint {self._http.base_url} answers in another dialect: {error!r}.",
-                "Check engine.url.",
-            ) from error
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _no_echo(told: InternsError | None = None) -> Incompatible:

@@ -33,8 +33,13 @@ class Runtime(Protocol):
         *,
         adapter: Adapter | None = None,
         temperature: float = 1.0,
+        cancel: threading.Event | None = None,
+        deadline_s: float | None = None,
     ) -> ChoiceScores:
-        """How probable each choice is as the whole answer."""
+        """How probable each choice is as the whole answer.
+
+        A set `cancel`, and `deadline_s` seconds, end the work with `errors.Unavailable`.
+        """
         ...
 
     def count_tokens(self, text: str) -> int:

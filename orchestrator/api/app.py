@@ -68,13 +68,15 @@ def _malformed(request: Request, error: Exception) -> Response:
         f"{place or 'body'}: {issue['msg']}"
         for place, issue in zip(places, error.errors(), strict=True)
     )
-    wrong = InvalidInput(f"The request is malformed: {told}.", "")
+    wrong = InvalidInput(f"The request is malformed: {told}.", "Mend what is named.")
     return refusal(request.url.path, wrong, param=places[0] or None)
 
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it only
-    told = NotFound(f"{request.method} {request.url.path}: {error.detail}.", "")
+    told = NotFound(
+        f"{request.method} {request.url.path}: {error.detail}.", "Check path and method."
+    )
     return refusal(request.url.path, told, status=error.status_code)
 
 

@@ -15,7 +15,7 @@ from interns.adapter import Adapter
 from interns.answering import JUDGED, Judge, Weighed, choose, shortlist, split_candidates
 from interns.charter import Charter
 from interns.completion import ChoiceScores, Completion, CompletionRequest, Delta, Message
-from interns.errors import InvalidInput
+from interns.errors import InvalidInput, Unavailable
 from interns.intern import Blend, Profile
 from interns.skill import Skill
 
@@ -29,6 +29,7 @@ class WordJudge:
     def __init__(self, word: str) -> None:
         self.word = word
         self.judged: list[str] = []
+        self.deadlines: list[float | None] = []
 
     def score_choices(
         self,
@@ -37,7 +38,12 @@ class WordJudge:
         *,
         adapter: Adapter | None = None,
         temperature: float = 1.0,
+        cancel: threading.Event | None = None,
+        deadline_s: float | None = None,
     ) -> ChoiceScores:
+        if cancel is not None and cancel.is_set():
+            raise Unavailable("The work was cancelled.", "Ask again.")
+        self.deadlines.append(deadline_s)
         passage = messages[-1].content.partition("Passage: ")[2]
         self.judged.append(passage)
         yes = 0.9 if self.word in passage else 0.1
@@ -166,3 +172,18 @@ def test_the_most_similar_come_first_when_sentences_are_listed() -> None:
     assert shortlist(2, None) == [0, 1]
     similar = [i / 100 for i in range(50)]
     assert shortlist(50, similar) == list(range(49, 49 - JUDGED, -1))
+
+
+def test_judging_ends_when_it_is_cancelled_or_late() -> None:
+    runtime, cancel = WordJudge("closes"), threading.Event()
+    judge = Judge(runtime, GUIDE, None, Charter(), cancel=cancel, deadline_s=1000.0)
+    judge.answer("When?", PASSAGES)
+    left = [seconds for seconds in runtime.deadlines if seconds is not None]
+    assert len(left) == 3
+    assert left == sorted(left, reverse=True)
+    cancel.set()
+    with pytest.raises(Unavailable, match="cancelled"):
+        judge.answer("When?", PASSAGES)
+    with pytest.raises(Unavailable, match="deadline") as caught:
+        Judge(WordJudge("x"), GUIDE, None, Charter(), deadline_s=1e-9).answer("When?", PASSAGES)
+    assert "deadline_s" in caught.value.fix

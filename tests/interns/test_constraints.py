@@ -160,6 +160,13 @@ def test_words_and_numbers_are_found_when_written_with_punctuation():
         {"type": "object", "properties": {"a": {"anyOf": []}}},
         {"type": "object", "properties": {"a": {"type": 3}}},
         {"type": "object", "properties": [1]},
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"$ref": "#/$defs/x", "$defs": MUTUAL},
+        {"$ref": "#/$defs/x", "$defs": {"x": {"$ref": "#/$defs/x"}}},
+        {"$ref": "#"},
+        {"$ref": "https://example.org/schema.json"},
+        {"$ref": "#/$defs/x", "$defs": {"x": {"type": "string"}}},
+        {"$ref": "#/$defs/x", "$defs": {"x": 3}},
         {"type": "object", "properties": {str(i): {"enum": ["x" * 99] * 99} for i in range(200)}},
     ],
 )
@@ -185,6 +192,22 @@ def test_definition_may_be_used_twice_when_it_does_not_recurse(engine):
         "$defs": {"p": {"const": 1}},
     }
     assert json.loads(engine.complete(_ask(JsonSchema(schema))).text)["a"] == 1
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/$defs/one"},
+        {"$ref": "#/$defs/again"},
+        {"anyOf": [{"$ref": "#/$defs/one"}]},
+        {"$ref": "#/$defs/either"},
+    ],
+)
+def test_whole_schema_may_be_a_reference_to_an_object(engine, schema):
+    one = {"type": "object", "properties": {"a": {"const": 1}}, "additionalProperties": False}
+    again = {"$ref": "#/$defs/one"}
+    schema = schema | {"$defs": {"one": one, "again": again, "either": {"anyOf": [again]}}}
+    assert json.loads(engine.complete(_ask(JsonSchema(schema))).text) == {"a": 1}
 
 
 @pytest.mark.parametrize("labels", [(), ("a", "a"), ("a", ""), (" ",)])

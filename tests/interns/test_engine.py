@@ -14,6 +14,8 @@ from interns.adapter import Adapter
 from interns.completion import Choices, CompletionRequest, Message, Sampling
 from interns.errors import BrokenFile, InvalidInput, NotFound, TooLong, Unavailable
 from interns.runtime.llama_cpp.engine import LlamaEngine
+from interns.runtime.llama_cpp.library import gpu_layer_count
+from interns.runtime.llama_cpp.native import api
 from tests.making import SAME, spoken
 
 
@@ -207,6 +209,20 @@ def test_answer_is_cancelled_when_its_reader_goes_away(base):
         assert engine.stats()["active"] == 0
 
 
+@pytest.mark.parametrize("leave", ["closed", "forgotten"])
+def test_answer_is_cancelled_when_its_reader_goes_away_before_the_first_piece(base, leave):
+    with LlamaEngine(base, context_tokens=2048, slots=1, threads=1, exact=True) as engine:
+        endless = _request("Tell me a story.", max_tokens=1500, temperature=5.0, top_k=0, top_p=1.0)
+        stream = engine.stream(endless)
+        if leave == "closed":
+            stream.close()
+            assert list(stream) == []
+        else:
+            del stream
+        engine.complete(_request("Hello", max_tokens=2))
+        assert engine.stats()["written_tokens"] < 500  # of more than 1000
+
+
 def test_request_ends_at_once_when_cancelled_while_waiting(base):
     with LlamaEngine(base, context_tokens=2048, slots=1, threads=1, exact=True) as engine:
         endless = _request("Tell me a story.", max_tokens=1500, temperature=5.0, top_k=0, top_p=1.0)
@@ -335,10 +351,25 @@ def test_base_is_refused_when_it_is_missing_or_an_adapter(base, adapters, tmp_pa
         LlamaEngine(dataclasses.replace(base, gguf=adapters[0].path))
 
 
-@pytest.mark.parametrize("bad", [{"slots": 0}, {"context_tokens": 10}, {"threads": -1}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"slots": 0},
+        {"context_tokens": 10},
+        {"threads": -1},
+        {"gpu_layers": -5},
+        {"gpu_layers": "all"},
+    ],
+)
 def test_engine_is_refused_when_a_setting_is_bad(base, bad):
     with pytest.raises(InvalidInput):
         LlamaEngine(base, **bad)
+
+
+def test_layers_on_a_gpu_are_counted_only_where_there_is_one():
+    there = api.llama_supports_gpu_offload()
+    assert gpu_layer_count("auto") == (-1 if there else 0)
+    assert gpu_layer_count(7) == (7 if there else 0)
 
 
 def test_choices_are_held_when_a_wild_temperature_is_used(engine, adapters):

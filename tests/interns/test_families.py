@@ -31,7 +31,7 @@ from interns.gguf.tokenizer_json import (
 )
 from interns.runtime.llama_cpp.engine import LlamaEngine
 from tests.exact_logits import ExactLogits
-from tests.making import log_softmax
+from tests.making import GPU_LAYERS, log_softmax
 from tests.tiny_bases import KINDS, sentencepiece_json, write_tiny_base
 from training.recipe import ALL_LINEAR
 
@@ -76,7 +76,8 @@ def pair(request, tmp_path_factory) -> Iterator[Pair]:
     write_tokenizer(read_tokenizer(source), special_tokens(source), folder)
     base = BaseModelRef(request.param, gguf, file_sha256(gguf), folder)
     exact = ExactLogits(gguf)
-    with LlamaEngine(base, context_tokens=256, slots=1, threads=1, gpu_layers=0) as engine:
+    with LlamaEngine(base, context_tokens=256, slots=1, threads=1, gpu_layers=GPU_LAYERS) as engine:
+        assert engine.stats()["gpu_layers"] == GPU_LAYERS, "this llama.cpp was built without a GPU"
         dice = random.Random(1)
         rows = read_gguf(gguf).tensors["token_embd.weight"].shape[0] - 32
         prompts = [[dice.randrange(5, rows) for _ in range(120)] for _ in range(10)]

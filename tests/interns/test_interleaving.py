@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 
 from interns.adapter import Adapter
 from interns.completion import Completion, CompletionRequest, Message, Sampling
+from interns.errors import BrokenFile
+from interns.runtime.llama_cpp.budget import Budget
 from interns.runtime.llama_cpp.engine import LlamaEngine
 from tests.making import SAME, spoken
 
@@ -134,3 +138,96 @@ def test_nothing_is_lost_when_many_ask_and_half_hang_up(small, adapters) -> None
     assert max(gaps) < SAME
     stats = small.stats()
     assert (stats["active"], stats["waiting"]) == (0, 0)
+
+
+class Places:
+    """Two interns that are trained again and again: new weights at the same path, same name.
+
+    Attributes:
+        now: Who is in office, the base first.
+        past: Whose weights were replaced.
+    """
+
+    def __init__(self, folder: Path, versions: tuple[Adapter, ...]) -> None:
+        self._folder = folder
+        self._versions = versions
+        self._count = 0
+        self.now: list[Adapter | None] = [None]
+        self.past: list[Adapter] = []
+        for place in (1, 2):
+            self.now.append(self._trained(place))
+
+    def _trained(self, place: int) -> Adapter:
+        version = self._versions[self._count % len(self._versions)]
+        self._count += 1
+        path, beside = self._folder / f"{place}.gguf", self._folder / "beside.gguf"
+        beside.write_bytes(version.path.read_bytes())
+        beside.replace(path)
+        return dataclasses.replace(version, path=path, name=f"intern-{place}")
+
+    def retrain(self, place: int) -> None:
+        old = self.now[place]
+        assert old is not None
+        self.past.append(old)
+        self.now[place] = self._trained(place)
+
+    def own(self, adapter: Adapter | None) -> Adapter | None:
+        """The same weights where nobody replaces them, under another name."""
+        found = (each for each in self._versions if adapter and each.sha256 == adapter.sha256)
+        return next(found, None)
+
+
+@pytest.fixture(scope="module")
+def tight(base):
+    """Memory for one adapter, so that each one is loaded again and again."""
+    with LlamaEngine(
+        base, context_tokens=2048, slots=3, threads=1, exact=True, budget=Budget(adapters_mib=1)
+    ) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def versions(adapters, make_adapter):
+    made = (*adapters, make_adapter(5, strength=0.15))
+    assert len({each.sha256 for each in made}) == len(made)
+    assert min(each.path.stat().st_size for each in made) > 2**19  # no two in the budget
+    return made
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    rounds=st.lists(
+        st.tuples(st.lists(ASKS, min_size=1, max_size=6), st.sets(st.integers(1, 2))),
+        min_size=2,
+        max_size=4,
+    ),
+    together=st.integers(1, 4),
+)
+def test_every_answer_comes_from_the_weights_it_was_asked_of(
+    tight, engine, versions, tmp_path_factory, rounds, together
+) -> None:
+    """Adapters are evicted and loaded again, and retrained: same path and name, new bytes."""
+    places = Places(tmp_path_factory.mktemp("places"), versions)
+    for asks, retrained in rounds:
+        who = (*places.now, *places.past[-1:], *places.now)[:4]
+
+        def answer(ask: Ask, who: tuple[Adapter | None, ...] = who) -> Completion | None:
+            try:
+                return _answer(tight, ask, who)
+            except BrokenFile:
+                assert who[ask.who] in places.past  # its file holds other weights now
+                return None
+
+        with ThreadPoolExecutor(together) as pool:
+            answers = list(pool.map(answer, asks))
+        for ask, found in zip(asks, answers, strict=True):
+            if found is not None:
+                assert _worst(engine, ask, found, places.own(who[ask.who])) < SAME
+        for place in retrained:
+            places.retrain(place)
+    for adapter in (*places.now[1:], *versions):
+        found = tight.complete(_request(ask := Ask(0, 0, 4, None), (adapter,)))
+        assert _worst(engine, ask, found, places.own(adapter)) < SAME
+    # Four were asked one by one, three places hold at most three: the fourth had to be loaded, and
+    # loading it evicted all others.
+    assert tight.stats()["adapters_loaded"] == 1

@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -38,6 +39,8 @@ class FarEnd:
     def __init__(self) -> None:
         self.replies: dict[str, tuple[int, dict[str, str], bytes]] = {}
         self.sent: list[Json] = []
+        self.reads: str = ""
+        self.asked, self.left = threading.Event(), threading.Event()
         far = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -46,7 +49,19 @@ class FarEnd:
 
             def do_POST(self) -> None:
                 far.sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self._reply()
+                if far.reads:
+                    self._read_for_ever()
+                else:
+                    self._reply()
+
+            def _read_for_ever(self) -> None:
+                """A long prompt: nothing comes, with or without a status, until the caller leaves."""
+                if far.reads == "after the status":
+                    self.send_response(200)
+                    self.end_headers()
+                far.asked.set()
+                assert self.rfile.read(1) == b""
+                far.left.set()
 
             def _reply(self) -> None:
                 status, headers, body = far.replies.get(self.path, (404, {}, b"{}"))
@@ -214,8 +229,9 @@ def test_stream_that_is_cut_is_no_answer(far, runtime):
 )  # fmt: skip
 def test_refusals_of_every_shape_are_told(far, runtime, status, body, kind, told):
     far.refuses(status, body)
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=told) as caught:
         ask(runtime)
+    assert caught.value.fix
 
 
 def test_error_inside_a_stream_is_told_by_its_own_status(far, runtime):
@@ -281,6 +297,44 @@ def test_endpoint_without_echo_is_named_instead_of_scored_wrongly(far, runtime):
     far.refuses(400, {"error": {"message": "Only no echo is supported", "code": 400}})
     with pytest.raises(Incompatible, match="Only no echo"):
         runtime.score_choices(ASKED, LABELS)
+
+
+def test_every_token_that_ends_an_answer_is_told(far, runtime):
+    """vLLM stops at the end token of the model it serves, which may name another one than ours."""
+    far.streams(piece("a", scores(("a", -0.1)), "stop"))
+    ask(runtime)
+    ends = [token for text in ("<|endoftext|>", "<|im_end|>") for token in runtime.tokenize(text)]
+    assert far.sent[0]["stop_token_ids"] == sorted(ends)
+
+
+@pytest.mark.parametrize("reads", ["before the status", "after the status"])
+@pytest.mark.parametrize("leaves", ["cancels", "closes the runtime"])
+def test_far_end_is_left_while_it_reads_the_prompt(far, runtime, reads, leaves):
+    far.reads = reads
+    cancel = threading.Event()
+    pieces = runtime.stream(CompletionRequest(ASKED, None, Sampling(max_tokens=4)), cancel=cancel)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(next, pieces)
+        assert far.asked.wait(20)
+        if leaves == "closes the runtime":
+            runtime.close()
+            with pytest.raises(Unavailable, match="closed"):
+                answer.result()
+        else:
+            cancel.set()
+            assert answer.result().completion.finish_reason == "cancelled"
+    assert far.left.wait(20)
+
+
+def test_base_is_asked_by_name_only_where_that_name_is_served(far, runtime):
+    far.streams(piece("a", scores(("a", -0.1)), "stop"))
+    far.lists("other-base", "triage@2")
+    with pytest.raises(NotFound, match="does not serve 'starter', but other-base") as caught:
+        ask(runtime)
+    assert "engine.model" in caught.value.fix
+    assert far.sent == []
+    far.lists("starter")
+    assert ask(runtime).text == "a"
 
 
 def test_intern_is_asked_by_name_only_where_that_name_is_served(far, runtime, adapter):

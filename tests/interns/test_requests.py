@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import threading
 
 import pytest
 
@@ -99,6 +100,37 @@ def test_request_fails_as_busy_when_its_deadline_passes_before_its_turn(base):
         with pytest.raises(Busy, match="deadline"):
             engine.complete(dataclasses.replace(_request("Hello"), deadline_s=0.05))
         first.close()
+
+
+def test_scores_end_when_they_are_cancelled_or_late(base):
+    messages = (Message("user", "A story. " * 600),)
+    long = CompletionRequest(messages, sampling=Sampling(max_tokens=1, logprobs=0), echo=True)
+    labels = [f"label number {i}" for i in range(200)]
+    gone = threading.Event()
+    gone.set()
+    with LlamaEngine(base, context_tokens=2048, slots=1, threads=1, exact=True) as engine:
+        first = engine.stream(_request("A story", **ENDLESS))
+        next(first)
+        with pytest.raises(Unavailable, match="cancelled"):  # though it has no turn yet
+            engine.score_choices(messages, labels, cancel=gone)
+        with pytest.raises(Busy, match="deadline"):
+            engine.score_choices(messages, labels, deadline_s=0.05)
+        first.close()
+        for late in (
+            lambda: engine.score_choices(messages, labels, deadline_s=0.02),
+            lambda: engine.complete(dataclasses.replace(long, deadline_s=0.02)),
+        ):
+            with pytest.raises(Unavailable, match="deadline") as caught:
+                late()
+            assert caught.value.fix
+        with pytest.raises(Unavailable, match="cancelled"):
+            engine.complete(long, cancel=gone)
+        with pytest.raises(InvalidInput, match="deadline"):
+            engine.score_choices(messages, labels, deadline_s=0.0)
+        echoed = engine.complete(dataclasses.replace(long, deadline_s=600.0))
+        assert len(echoed.prompt) == echoed.prompt_tokens > 1000
+        stats = engine.stats()
+    assert (stats["active"], stats["sequences"]) == (0, 0)
 
 
 def test_engine_says_busy_and_when_to_come_back_when_its_queue_is_full(base):

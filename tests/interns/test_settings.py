@@ -55,6 +55,8 @@ def test_lists_are_given_with_commas(paths):
     [
         ("engine.slots", "0", "engine.slots"),
         ("engine.slots", "many", "engine.slots"),
+        ("engine.gpu_layers", "-5", "greater than or equal to 0"),
+        ("engine.gpu_layers", "all", "engine.gpu_layers"),
         ("charter.vision", "x", "charter.mission"),
         ("autonomy.default", "always trust", "autonomy.default"),
     ],

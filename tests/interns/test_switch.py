@@ -28,7 +28,7 @@ from interns.runtime.llama_cpp.turns import CHUNK, STEPS
 from tests.interns.test_families import random_lora, stir
 from tests.interns.test_interleaving import ASKS, TEXTS, Ask, _answer, _request, ask_at_once
 from tests.interns.test_roster_file import tiny_base
-from tests.making import SAME, log_softmax, spoken
+from tests.making import GPU_LAYERS, SAME, log_softmax, spoken
 
 LABELS = ("card lost", "card arrival", "refund", "positive")
 
@@ -119,11 +119,12 @@ def test_mixed_batch_writes_the_same_tokens_on_a_base_in_floats(tmp_path):
         for number in range(3)
     ]
     with LlamaEngine(
-        base, context_tokens=2048, slots=8, threads=1, exact=True, gpu_layers=0
+        base, context_tokens=2048, slots=8, threads=1, exact=True, gpu_layers=GPU_LAYERS
     ) as engine:
+        assert engine.stats()["gpu_layers"] == GPU_LAYERS, "this llama.cpp was built without a GPU"
         by_turns = [engine.complete(question) for question in questions]
     with LlamaEngine(
-        base, context_tokens=2048, slots=8, threads=1, gpu_layers=0, path="switch"
+        base, context_tokens=2048, slots=8, threads=1, gpu_layers=GPU_LAYERS, path="switch"
     ) as engine:
         engine.set_roster(adapters, tmp_path / "rosters")
         assert engine.settle() == "switch", engine.stats()["path_reason"]

@@ -22,6 +22,7 @@ from interns.gguf.adapter_file import file_sha256, template_sha256
 from interns.gguf.chat_template import OURS
 from interns.gguf.families import FAMILIES
 from interns.gguf.reader import read_gguf
+from interns.runtime.llama_cpp.library import backend_description
 from orchestrator.chat import chat
 from orchestrator.errors import from_body
 from tests.orchestrator.waiting import until
@@ -258,8 +259,9 @@ def test_base_without_a_template_gets_ours_and_its_gguf_can_be_pulled(
 
 
 def test_smaller_file_by_llama_cpp_is_made_and_unverified_base_is_not_used(
-    open_office, office_home, tmp_path
+    open_office, office_home, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("INTERNS_ENGINE_EXACT", "true")
     folder = write_tiny_base(
         tmp_path / "tiny", "llama-2", hidden_size=256, intermediate_size=256, initializer_range=0.02
     )
@@ -277,6 +279,9 @@ def test_smaller_file_by_llama_cpp_is_made_and_unverified_base_is_not_used(
         assert office.desk.base == starter()
         (*_, done) = office.bases.verify("small", threading.Event())
         assert done["verification"]["passed"]
+        assert done["verification"]["backend"] == backend_description()
+        assert done["verification"]["threads"] == 1  # as the office's engine, not by the machine
+        assert done["verification"]["exact"]
         gguf = Path(base["path"])
         gguf.write_bytes(gguf.read_bytes()[:-100])
         with pytest.raises(GateNotMet, match="not verified"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import signal
@@ -83,6 +84,22 @@ def test_onboarding_survives_a_killed_trainer_and_a_new_daemon(
         assert read() == ([], True)
         assert not over
         assert office.roster.list()[0]["name"] == "sorter"
+
+
+def test_run_is_told_how_the_offices_engine_computes(
+    office_home, open_office, request_for, monkeypatch
+):
+    with open_office() as office:
+        run = office.onboarding.begin(request_for(name="told"))
+        office.onboarding.stop_run(run["id"])
+    monkeypatch.setenv("INTERNS_ENGINE_EXACT", "true")
+    monkeypatch.setenv("INTERNS_ENGINE_GPU_LAYERS", "7")
+    with open_office() as office:
+        again = office.onboarding.begin(request_for(name="told"))
+        office.onboarding.stop_run(run["id"])
+        assert again["id"] == run["id"]  # another engine is no other run
+    asked = json.loads((office_home.runs / run["id"] / "request.json").read_text())
+    assert asked["engine"] == {"threads": 1, "gpu_layers": 7, "exact": True}
 
 
 def test_stopped_run_is_ended_and_its_process_gone(open_office, request_for):

@@ -16,13 +16,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from interns.bases import STARTER
+from interns.base_model import BaseModelRef
+from interns.bases import STARTER, starter
+from interns.errors import Unavailable
+from interns.gguf.adapter_file import file_sha256
 from interns.paths import Paths
+from orchestrator.api.openai import completions
+from orchestrator.api.openai.bodies import CompletionBody
+from orchestrator.api.openai.messages import read_turn
+from orchestrator.api.openai.tools import read_call
 from orchestrator.client import OfficeClient
 from retrieval.embedder import Embedder
 from tests.orchestrator.waiting import until
 
 HELLO = [{"role": "user", "content": "Where is my parcel?"}]
+TEXT = {"type": "text", "text": "Where is my parcel?"}
 
 
 @pytest.fixture(scope="module")
@@ -149,17 +157,20 @@ def test_answer_is_held_to_a_json_schema_and_to_any_json(ai):
     assert free.choices[0].message.content.startswith("{")
 
 
+def _tool(name: str, **properties: object) -> dict:
+    parameters = {"type": "object", "properties": properties}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+TOOLS = [
+    _tool("track", parcel={"type": "integer", "minimum": 0}),
+    _tool("refund", reason={"enum": ["late", "broken"]}),
+]
+
+
 @pytest.mark.parametrize("model", ["starter", "writer"])
 def test_tools_are_called_with_arguments_that_fit(ai, model):
-    def tool(name: str, **properties: object) -> dict:
-        parameters = {"type": "object", "properties": properties}
-        return {"type": "function", "function": {"name": name, "parameters": parameters}}
-
-    tools = [
-        tool("track", parcel={"type": "integer", "minimum": 0}),
-        tool("refund", reason={"enum": ["late", "broken"]}),
-    ]
-    answer = ai.chat.completions.create(model=model, messages=HELLO, tools=tools)
+    answer = ai.chat.completions.create(model=model, messages=HELLO, tools=TOOLS)
     (call,) = answer.choices[0].message.tool_calls
     assert answer.choices[0].finish_reason == "tool_calls"
     assert answer.choices[0].message.content is None
@@ -167,7 +178,7 @@ def test_tools_are_called_with_arguments_that_fit(ai, model):
     chosen = {"type": "function", "function": {"name": "refund"}}
     chunks = list(
         ai.chat.completions.create(
-            model=model, messages=HELLO, tools=tools, tool_choice=chosen, stream=True
+            model=model, messages=HELLO, tools=TOOLS, tool_choice=chosen, stream=True
         )
     )
     called = [c.choices[0].delta.tool_calls[0] for c in chunks if c.choices[0].delta.tool_calls]
@@ -175,9 +186,67 @@ def test_tools_are_called_with_arguments_that_fit(ai, model):
     assert json.loads(called[0].function.arguments)["reason"] in {"late", "broken"}
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
     spoken = ai.chat.completions.create(
-        model=model, messages=HELLO, tools=tools, tool_choice="none", max_tokens=3
+        model=model, messages=HELLO, tools=TOOLS, tool_choice="none", max_tokens=3
     )
     assert spoken.choices[0].message.tool_calls is None
+
+
+@pytest.mark.parametrize("model", ["starter", "writer"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_loop_of_calls_ends_when_a_tool_has_answered(ai, model, stream):
+    def ask(messages: list, choice: object) -> tuple[str | None, list | None, str | None]:
+        answer = ai.chat.completions.create(
+            model=model, messages=messages, tools=TOOLS, tool_choice=choice, max_tokens=64,
+            stream=stream,
+        )  # fmt: skip
+        if not stream:
+            choice = answer.choices[0]
+            return choice.message.content, choice.message.tool_calls, choice.finish_reason
+        parts = [chunk.choices[0] for chunk in answer]
+        calls = [call for part in parts for call in part.delta.tool_calls or ()]
+        text = "".join(part.delta.content or "" for part in parts)
+        return text or None, calls or None, parts[-1].finish_reason
+
+    text, (call,), reason = ask(HELLO, "auto")
+    assert (text, reason) == (None, "tool_calls")
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    calls = [{"id": call.id, "type": "function", "function": function}]
+    result = {"role": "tool", "tool_call_id": call.id, "content": "It comes tomorrow."}
+    told = [*HELLO, {"role": "assistant", "content": None, "tool_calls": calls}, result]
+    text, called, reason = ask(told, "auto")
+    assert text
+    assert called is None
+    assert reason in {"stop", "length"}
+    for choice in ("required", {"type": "function", "function": {"name": "refund"}}):
+        _, called, reason = ask(told, choice)
+        assert len(called) == 1
+        assert reason == "tool_calls"
+    _, called, _ = ask([*told, *HELLO], "auto")
+    assert len(called) == 1
+
+
+def test_base_is_told_the_tools_and_an_intern_keeps_the_prompt_it_was_trained_on(ai):
+    read = {
+        (model, bool(tools)): ai.chat.completions.create(
+            model=model, messages=HELLO, max_tokens=1, **tools
+        ).usage.prompt_tokens
+        for model in ("starter", "writer")
+        for tools in ({}, {"tools": TOOLS})
+    }
+    assert read["starter", True] > read["starter", False] + 20
+    assert read["writer", True] == read["writer", False]
+
+
+def test_calls_of_earlier_turns_are_read_as_they_were_written():
+    function = {"name": "track", "arguments": '{"parcel": 5, "to": "Zürich"}'}
+    called = {"role": "assistant", "content": None, "tool_calls": [{"function": function}]}
+    written = '{"name": "track", "arguments": {"parcel": 5, "to": "Zürich"}}'
+    assert read_turn(called)["content"] == written
+    assert read_call(written)[0]["function"] == function
+    spoken = {**called, "content": [{"type": "text", "text": "One "}, {**TEXT, "text": "moment."}]}
+    assert read_turn(spoken)["content"] == f"One moment.\n{written}"
+    cut = {**called, "tool_calls": [{"function": {"name": "track", "arguments": '{"parcel'}}]}
+    assert read_turn(cut)["content"] == '{"name": "track", "arguments": "{\\"parcel"}'
 
 
 def test_office_chooses_when_the_model_is_auto(ai):
@@ -187,6 +256,22 @@ def test_office_chooses_when_the_model_is_auto(ai):
     assert answer.model in {"triage", "writer", "auto"}
     if answer.model == "triage":
         assert answer.choices[0].message.content in {"delivery", "refund"}
+
+
+def test_office_says_why_nobody_answers(ai):
+    asked = {
+        "model": "auto",
+        "messages": [{"role": "user", "content": "How tall is Mount Everest?"}],
+    }
+    answer = ai.chat.completions.create(**asked)
+    message = answer.choices[0].message
+    assert (answer.model, message.content) == ("auto", "")
+    assert message.refusal.startswith("Nobody fits")
+    chunks = [chunk.choices[0] for chunk in ai.chat.completions.create(**asked, stream=True)]
+    assert "".join(chunk.delta.refusal or "" for chunk in chunks) == message.refusal
+    assert chunks[-1].finish_reason == answer.choices[0].finish_reason == "stop"
+    known = ai.chat.completions.create(model="triage", messages=HELLO)
+    assert known.choices[0].message.refusal is None
 
 
 def test_bare_prompts_are_continued_as_they_are(ai):
@@ -228,7 +313,6 @@ def _harness(raw: httpx.Client, tokens: list[list[int]] | list[str], contexts: l
 
 
 def test_evaluation_harness_scores_what_the_engine_scores(raw, office_home):
-    from interns.bases import starter
     from interns.database import open_database
     from interns.registry import InternRegistry
     from interns.runtime.llama_cpp.engine import LlamaEngine
@@ -315,6 +399,46 @@ def test_prompt_is_only_scored_when_no_token_is_wanted(ai):
     assert answer.usage.completion_tokens == 0
 
 
+def test_prompts_of_a_client_that_left_are_not_scored(open_office):
+    body = CompletionBody(
+        model="starter", prompt=["word " * 700] * 200, max_tokens=0, echo=True, logprobs=1
+    )
+    with open_office() as office:
+        requests = completions.read_request(office.desk, body)
+        left = office.new_cancel()
+        scored = office.desk.runtime.stats
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(completions.whole, office.desk, body, requests, left)
+            until(lambda: scored()["scored"] > 0)
+            left.set()
+            with pytest.raises(Unavailable):
+                answer.result()
+        assert 0 < scored()["scored"] < len(requests)
+
+
+def test_text_begins_with_the_token_that_the_base_asks_for(open_office, tmp_path):
+    """Where its file sets ``add_bos_token``, as those of Llama and Mistral do; the starter's does not."""
+    gguf = bytearray(starter().gguf.read_bytes())
+    key = b"tokenizer.ggml.add_bos_token"
+    gguf[gguf.index(key) + len(key) + 4] = 1  # behind the name stands the kind, then the value
+    path = tmp_path / "begins.gguf"
+    path.write_bytes(gguf)
+    other = BaseModelRef("begins", path, file_sha256(path), starter().tokenizer)
+    text, ids = "The parcel", _ids("The parcel")
+    (begins,) = _ids("<|endoftext|>")
+
+    def read(model: str, prompt: object) -> list[list[int]]:
+        body = CompletionBody(model=model, prompt=prompt)
+        return [list(each.prompt) for each in completions.read_request(office.desk, body)]
+
+    with open_office() as office:
+        assert read("starter", text) == read("starter", ids) == [ids]
+        office.desk.use_base(other, lambda: None)
+        assert read("begins", text) == read("begins", f"<|endoftext|>{text}") == [[begins, *ids]]
+        assert read("begins", [text, text]) == [[begins, *ids]] * 2
+        assert read("begins", ids) == [ids]
+
+
 def test_embeddings_are_those_of_retrieval(ai):
     texts = ["Where is my parcel?", "Ein Paket"]
     answer = ai.embeddings.create(model="all-MiniLM-L6-v2", input=texts)
@@ -341,6 +465,13 @@ def test_embeddings_are_those_of_retrieval(ai):
         ({"messages": [{"role": "user", "content": ""}]}, openai.BadRequestError),
         ({"messages": [{"role": "wizard", "content": "a"}]}, openai.BadRequestError),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, openai.BadRequestError),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, openai.BadRequestError),
+        ({"messages": [{"role": "user", "content": ["hi"]}]}, openai.BadRequestError),
+        ({"messages": [{"role": "user", "content": [TEXT, 5]}]}, openai.BadRequestError),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
+         openai.BadRequestError),
+        ({"messages": [*HELLO, {"role": "assistant", "tool_calls": [5]}, *HELLO]},
+         openai.BadRequestError),
         ({"n": 2}, openai.BadRequestError),
         ({"temperature": 1e9}, openai.BadRequestError),
         ({"top_p": -1}, openai.BadRequestError),
@@ -428,6 +559,20 @@ ODD = (
         lambda schema: {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     )
 )
+PARTS = ODD | st.sampled_from((TEXT, {"type": "text"}, {"type": 5}, {"type": "text", "text": 5}))
+CALLED = st.fixed_dictionaries({"name": ODD, "arguments": ODD | st.just("{")})
+CALLS = ODD | st.fixed_dictionaries({"type": ODD, "function": ODD | CALLED})
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": ODD | st.sampled_from(("system", "user", "assistant", "tool")),
+            "content": ODD | st.lists(PARTS, max_size=3),
+        },
+        optional={"tool_calls": ODD | st.lists(CALLS, max_size=2)},
+    ),
+    min_size=1,
+    max_size=3,
+).map(lambda messages: [*messages, *HELLO])
 FIELDS = (
     "model", "messages", "temperature", "top_p", "max_tokens", "seed", "stop", "logit_bias", "n",
     "logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "stream", "prompt",
@@ -437,7 +582,8 @@ FIELDS = (
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    odd=st.dictionaries(st.sampled_from(FIELDS), ODD, min_size=1, max_size=3),
+    odd=st.dictionaries(st.sampled_from(FIELDS), ODD, min_size=1, max_size=3)
+    | st.fixed_dictionaries({"messages": MESSAGES}),
     path=st.sampled_from(("/chat/completions", "/completions")),
 )
 def test_whatever_a_field_holds_is_answered_or_refused_in_the_dialect(raw, odd, path):

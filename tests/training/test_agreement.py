@@ -12,16 +12,18 @@ import pytest
 from interns.base_model import BaseModelRef
 from interns.bases import STARTER, starter, torch_folder
 from interns.charter import Charter
+from interns.gate import EXACT, QUANTIZED
 from interns.gguf.adapter_file import file_sha256, write_adapter_gguf
 from interns.gguf.base_file import write_base_gguf
 from interns.manifest import read_version_folder
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
-from training.agreement import EXACT, QUANTIZED, bounds_of, compare, join
+from training.agreement import bounds_of, compare, join
 from training.encoding import Encoder
 from training.example import Example
 from training.recipe import make_recipe
 from training.reference import TorchIntern
+from training.report import verification_sentence
 from training.verify import Sides, verify
 
 EXAM = Path(__file__).parents[2] / "examples" / "facts" / "exam.jsonl"
@@ -97,5 +99,14 @@ def test_gate_holds_for_a_trained_intern_and_is_strict_on_16_bits(
             assert found.decided >= 0.97
         else:  # what an 8-bit base costs, and why ties are left out there
             assert found.top1_everywhere < found.top1_decided
+        assert found.looser == {}
+        loose = check(0.97, min_top1=0.5, min_stop_rate=0.95, max_mean_kl=1.0)
+        assert "passed a looser gate: " in verification_sentence(loose)
+        assert "looser" not in verification_sentence(found)
+        assert loose.looser == {
+            "top1_decided": expected.top1,
+            "mean_kl": expected.mean_kl,
+            "stop_rate": 0.99,
+        }
         assert not check(0.98).passed
         assert not check(1.0, max_mean_kl=found.mean_kl / 2).passed

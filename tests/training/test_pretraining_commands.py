@@ -295,10 +295,16 @@ def test_a_shipped_base_leaves_the_old_file_to_those_who_have_it_open(tmp_path: 
     assert spec.loader is not None
     ship = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(ship)
-    (tmp_path / "starter.gguf").write_bytes(b"old")
-    with (tmp_path / "starter.gguf").open("rb") as old:
-        ship.ship_base(TINY, tmp_path)
+    base, starter = tmp_path / "base", tmp_path / "starter"
+    base.mkdir()
+    starter.mkdir()
+    for name in (*ship.BESIDE, "base.gguf", "CARD.md"):
+        (base / name).write_bytes((TINY / name).read_bytes() if "A" not in name else b"told")
+    (starter / "starter.gguf").write_bytes(b"old")
+    with (starter / "starter.gguf").open("rb") as old:
+        ship.ship_base(base, starter)
         assert old.read() == b"old"
-    assert (tmp_path / "starter.gguf").read_bytes() == (TINY / "base.gguf").read_bytes()
-    names = {path.name for path in TINY.iterdir()} - {"base.gguf"} | {"starter.gguf"}
-    assert {path.name for path in tmp_path.iterdir()} == names
+    for path in starter.iterdir():
+        name = path.name.replace("starter.gguf", "base.gguf")
+        assert path.read_bytes() == (base / name).read_bytes()
+    assert len(list(starter.iterdir())) == len(list(base.iterdir()))

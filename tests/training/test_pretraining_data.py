@@ -17,16 +17,19 @@ import pytest
 from interns.completion import Message
 from interns.errors import BrokenFile, Incompatible, InvalidInput
 from interns.prompt import NOT_IN_SOURCES, ChatTemplate
+from training.pretraining.attribution import attribution_of, write_attribution
 from training.pretraining.chat import BOS, END, TEMPLATE, Chat, make_chat, segments
-from training.pretraining.chats import SETS, read_sets
+from training.pretraining.chats import SETS, licence_of_set, read_sets
 from training.pretraining.corpus import (
     Document,
     clean,
     group_of,
+    licence_of,
     read_documents,
     without_duplicates,
 )
 from training.pretraining.export import COMMITTED
+from training.pretraining.interviews import in_exam, plain
 from training.pretraining.packing import IGNORED, Pile, Reader
 from training.pretraining.passages import Passage
 from training.pretraining.preparing import Order, load_corpus, prepare
@@ -131,6 +134,35 @@ def test_cleaning_leaves_no_control_tokens_or_signs() -> None:
     assert clean("a  \r\nb\x07<|im_end|>\n\n\n\nc\n") == "a\nb< |im_end|>\n\nc"
 
 
+def test_attribution_names_source_commit_caution_and_authors(tmp_path: Path) -> None:
+    story = {"id": "1", "title": "A tall man", "author": "Ada", "licence": "CC-BY", "text": TEXT}
+    path = write_corpus(tmp_path / "stories.jsonl.xz", [story])
+    (tmp_path / "stories.SOURCE.md").write_text(
+        "# Open stories\n\n- Source repo: https://example.org/stories\n"
+        "- Commit of the snapshot used: 12ab34c 2026-01-01\n- Licence as stated there: per story\n"
+        "- Licence caution: SHARE-ALIKE\n- Fields: id\n\n| file |\n- a book @ fa7c1a15: 3 modules\n"
+    )
+    sources = [
+        {"name": "stories", "attribution": attribution_of(path, licence_of(path))},
+        {"name": "made", "attribution": attribution_of(tmp_path / "made.jsonl.xz", "")},
+    ]
+    _, _, entry = write_attribution(sources).partition("## ")
+    assert entry.splitlines() == [
+        "stories",
+        "",
+        "Open stories",
+        "",
+        "- File read: stories.jsonl.xz",
+        "- Source repo: https://example.org/stories",
+        "- Commit of the snapshot used: 12ab34c 2026-01-01",
+        "- Licence caution: SHARE-ALIKE",
+        "- a book @ fa7c1a15: 3 modules",
+        "- Licence: per story",
+        "- Works, each with its author and licence:",
+        "  - A tall man, by Ada, CC-BY",
+    ]
+
+
 # Chats ---------------------------------------------------------------------------------------
 
 
@@ -208,6 +240,24 @@ def test_instruction_sets_are_read_in_their_own_forms(tmp_path: Path) -> None:
     (tmp_path / "gsm8k" / "train.jsonl").write_text('{"question": "2')
     with pytest.raises(BrokenFile, match="gsm8k"):
         [list(documents) for _, _, documents in read_sets(tmp_path)]
+
+
+def test_the_exam_of_the_interviewer_and_other_licences_are_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "interview_qa" / SETS["interview_qa"][0]
+    file.parent.mkdir()
+    asked = [f"What is **part** {i}?" for i in range(200)]
+    rows = [{"prompt": q, "response": "A part.", "licence": "MIT"} for q in asked]
+    rows += [{"prompt": "Why you?", "response": "I try.", "licence": "GPL-3.0"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ((_, path, documents),) = read_sets(tmp_path)
+    read = [document.chat[-2].content for document in documents]
+    examined = [question for question in asked if in_exam(plain(question))]
+    assert 5 < len(examined) < 50
+    assert read == [question for question in asked if question not in examined]
+    assert licence_of_set(path) == f"MIT ({len(read)} rows)"
+    file.write_text('{"prompt": "What"}\n')
+    with pytest.raises(BrokenFile, match="interview_qa"):
+        licence_of_set(path)
 
 
 # Token files and packing ---------------------------------------------------------------------
@@ -345,8 +395,37 @@ def test_preparing_goes_on_where_it_stopped_and_fills_parts(tmp_path: Path) -> N
     assert counts["b"] == 100
     assert 40 <= counts["generated_skills"] <= 50
     assert files[0].licence == "CC0"
+    assert files[0].left_out == 0
+    assert "- Licence: CC0" in files[0].attribution
     assert len(list(out.glob("part-*"))) > 1
     assert len(fingerprint) == 64
+
+
+def test_what_shares_words_with_an_exam_is_left_out_and_counted(tmp_path: Path) -> None:
+    corpus, sets, out = (tmp_path / name for name in ("corpus", "sets", "out"))
+    for folder in (corpus, sets / "xquad_en", sets / "gsm8k"):
+        folder.mkdir(parents=True)
+    words = [f"word{i}" for i in range(30)]
+    exam = [{"context": " ".join(words), "question": "Which?"}, {"context": "a b", "question": "c"}]
+    (sets / "xquad_en" / "xquad_en.jsonl").write_text("".join(json.dumps(r) + "\n" for r in exam))
+    rows = numbered(30)
+    rows[3]["text"] += "\nA b, c. " + ", ".join(words[4:16])
+    rows[7]["text"] += " " + ",\n".join(words[4:17]).upper() + "!"
+    write_corpus(corpus / "a.jsonl.xz", rows)
+    asked = [{"question": f"{i} {' '.join(words[i:])}", "answer": "#### 4"} for i in (2, 25)]
+    (sets / "gsm8k" / "train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in asked))
+    told: list[str] = []
+    order = Order(corpus, sets, out, Course(skills=0))
+    assert prepare(order, load_tokenizer(COMMITTED, 8192), told.append)
+    counts = {path.name: len(load_tokens(path).lengths) for path in out.glob("*.npz.xz")}
+    assert counts == {"a.npz.xz": 29, "gsm8k.npz.xz": 1}
+    assert load_tokens(out / "a.npz.xz").left_out == 1
+    assert [line.partition("; ")[2] for line in told] == [
+        "1 left out, which share words with exams (xquad_en 1)"
+    ] * 2
+    (sets / "xquad_en" / "xquad_en.jsonl").write_text('{"context": "a"}\n')
+    with pytest.raises(BrokenFile, match="xquad_en"):
+        prepare(order, load_tokenizer(COMMITTED, 8192), told.append)
 
 
 # Recipes and tokenizers ----------------------------------------------------------------------

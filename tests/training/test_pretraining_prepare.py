@@ -92,6 +92,10 @@ def test_a_folder_without_known_sets_is_refused_and_the_found_ones_are_told(plac
     assert prepare(order, tokenizer, told.append)
     assert told[0].startswith("Instruction sets: gsm8k; not there: ")
     assert "databricks_dolly_15k" in told[0]
+    (place / "sets" / "banking77").mkdir()
+    (place / "sets" / "banking77" / "test.csv").write_text("text,label\nWhere is my card?,card\n")
+    with pytest.raises(Incompatible, match=r"something else: the exam banking77/test\.csv\."):
+        prepare(order, tokenizer, told.append)
 
 
 # Failures ------------------------------------------------------------------------------------

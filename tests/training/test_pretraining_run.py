@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from interns.errors import Conflict, Incompatible
+from interns.gguf.reader import read_gguf
 from interns.gguf.weights import Weights
 from tests.training.conftest import environment
 from tests.training.test_pretraining_data import numbered, write_corpus
@@ -283,6 +284,7 @@ def test_the_export_is_the_file_that_serves_with_equal_tokens(
     assert found["passed"]
     assert found["texts"] == found["token_ids_equal"] == 10_000
     assert sorted(path.name for path in out.iterdir()) == [
+        "ATTRIBUTION.md",
         "CARD.md",
         "base.gguf",
         "curve.jsonl",
@@ -294,6 +296,10 @@ def test_the_export_is_the_file_that_serves_with_equal_tokens(
     card = (out / "CARD.md").read_text()
     assert "| parts | prose |" in card
     assert "BANKING77" in card
+    assert "so left out: none" in card
+    served = read_gguf(out / "base.gguf")
+    assert served.text("general.license") == "apache-2.0"
+    assert "share-alike" in served.text("general.description")
 
 
 def test_an_export_never_replaces_what_is_no_base(finished: Path, tmp_path: Path) -> None:

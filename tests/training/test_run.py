@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from interns.errors import Conflict
+from interns.gate import engine_words
 from interns.gguf.adapter_file import read_adapter_metadata
 from interns.manifest import read_version_folder
+from interns.runtime.llama_cpp.library import backend_description
 from interns.skill import Skill
 from tests.training.conftest import run_training, write_messages
+from training.agreement import computed_with
 from training.artifacts import STEPS, RunFolder
+from training.steps import Workshop
 
 # Seconds on an idle machine; a busy one may take minutes.
 pytestmark = pytest.mark.timeout(600)
@@ -66,6 +70,11 @@ def test_adapter_file_tells_base_recipe_exam_and_agreement(finished_run: Path) -
     verification = json.loads((version.folder / "verification.json").read_text("utf-8"))
     for name in ("top1_everywhere", "top1_decided", "mean_kl", "stop_rate"):
         assert float(told[f"verification.{name}"]) == verification[name]
+    assert told["verification.backend"] == verification["backend"] == backend_description()
+    for name in ("gpu_layers", "threads", "exact"):
+        assert told[f"verification.{name}"] == str(verification[name])
+    card = (version.folder / "card.md").read_text("utf-8")
+    assert f"llama.cpp ({engine_words(verification)}) agrees with torch" in card
 
 
 def test_calibration_is_told_before_and_after(finished_run: Path) -> None:
@@ -151,6 +160,8 @@ def test_plan_tells_what_would_happen_and_trains_nothing(make_run: Callable[...,
         ({"name": "Not A Name!"}, "is not 1 to 40"),
         ({"recipe": {"rnk": 3}}, "no setting 'rnk'"),
         ({"skill": "juggle"}, "none of classify"),
+        ({"engine": {"threads": -1}}, "engine.threads"),
+        ({"engine": {"gpus": 1}}, "engine.gpus"),
     ],
 )
 def test_unusable_requests_end_with_exit_code_2(
@@ -161,6 +172,23 @@ def test_unusable_requests_end_with_exit_code_2(
     assert ended.returncode == 2
     assert error in json.loads(ended.stderr.splitlines()[-1])["error"]
     assert _outcome(folder)["exit_code"] == 2
+
+
+def test_verification_runs_on_an_engine_that_computes_as_the_office_does(
+    make_run: Callable[..., Path],
+) -> None:
+    folder = make_run(engine={"threads": 3, "gpu_layers": 0, "exact": True})
+    with Workshop(RunFolder(folder)).engine() as engine:
+        found = computed_with(engine)
+    assert (found["threads"], found["gpu_layers"], found["exact"]) == (3, 0, True)
+
+
+def test_base_is_checked_with_the_settings_in_its_request(tmp_path: Path, home: Path) -> None:
+    asked = {"name": "starter", "home": str(home), "engine": {"threads": -1}}
+    (tmp_path / "request.json").write_text(json.dumps(asked))
+    ended = run_training(tmp_path, "verify-base")
+    assert ended.returncode == 2
+    assert "engine.threads" in json.loads(ended.stderr.splitlines()[-1])["error"]
 
 
 def test_failed_run_is_read_again_when_the_data_are_mended(make_run: Callable[..., Path]) -> None:

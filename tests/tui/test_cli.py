@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from interns.manifest import seal_folder
 from interns.paths import Paths
 from orchestrator.client import OfficeClient
+from tests.making import version_folder
 from tests.tui.running import answer, eventually, interns, parked
 
 ASKED = "Where is my parcel?"
@@ -253,6 +255,26 @@ def test_checks_have_a_fix_when_the_doctor_looks(office: OfficeClient, paths: Pa
     failed = [one for one in findings if one["status"] == "fail"]
     assert done.returncode == (4 if failed else 0)
     assert all(one["fix"] for one in failed)
+
+
+def test_verification_is_told_when_an_intern_is_shown(empty_home: Paths, tmp_path: Path) -> None:
+    folder = version_folder(tmp_path / "triage")
+    found = {"passed": True, "backend": "CUDA : ARCHS = 900 | CPU : AVX2 = 1 |", "gpu_layers": 99}
+    (folder / "verification.json").write_text(json.dumps(found))
+    seal_folder(folder)
+    try:
+        assert interns(empty_home, "import", str(folder)).returncode == 0
+        shown = interns(empty_home, "show", "triage").stdout
+        assert "CUDA, 99 layers on the GPU" in shown
+        assert "looser gate" not in shown
+        assert answer(empty_home, "show", "triage")["verification"] == {**found, "looser": {}}
+        assert interns(empty_home, "import", "interviewer").returncode == 0
+        looser = "passed a looser gate: answers that end 0.95 instead of 0.99"
+        assert looser in interns(empty_home, "show", "interviewer").stdout
+        (stop_rate,) = answer(empty_home, "show", "interviewer")["verification"]["looser"].items()
+        assert stop_rate == ("stop_rate", 0.99)
+    finally:
+        interns(empty_home, "stop")
 
 
 def test_daemon_starts_and_ends_when_commands_need_it(empty_home: Paths) -> None:

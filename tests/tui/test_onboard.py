@@ -71,6 +71,10 @@ def test_intern_is_onboarded_when_a_run_is_watched(
     record = json.loads(again.stdout)
     assert {"name", "version", "status", "skill", "exam", "verification", "seconds"} <= set(record)
     assert record["exam"]["score"] is not None
+    assert record["verification"]["looser"] == {"top1_decided": 0.99}
+    assert "a looser gate: the same next token where torch is clear 0.5 instead of 0.99" in (
+        interns(paths, "onboard", "weather", *table, *recipe).stdout
+    )
     known = [one["name"] for one in office.interns()]
     assert ("weather" in known) == (done.returncode == 0)
 

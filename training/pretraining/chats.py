@@ -1,6 +1,7 @@
 """Instruction sets as chats, from a folder of data sets in their own forms.
 
-Only their training splits are read, and none of the sets on which bases are examined.
+Only their training splits are read, and none of the sets on which bases and shipped interns are
+examined.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from interns.prompt import baseline_messages
 from interns.skill import Skill
 from training.pretraining import words
 from training.pretraining.chat import Chat, make_chat
-from training.pretraining.corpus import Document, clean
+from training.pretraining.corpus import Document, clean, licence_of
+from training.pretraining.interviews import licences, may_be_read
 
 _LONGEST = 6000  # characters of an answer worth learning whole
 _SUMS = re.compile(r"<<[^>]*>>")
@@ -34,6 +37,18 @@ def read_sets(folder: Path) -> Iterator[tuple[str, Path, Iterator[Document]]]:
         path = folder / name / file
         if path.is_file():
             yield name, path, (Document(chat=chat) for chat in _checked(path, read))
+
+
+def licence_of_set(path: Path) -> str:
+    """The licence of a set's file: of the rows that are read where they name it, else as stated.
+
+    Raises:
+        BrokenFile: The file is truncated or in another form.
+    """
+    if path.name != SETS["interview_qa"][0]:
+        return licence_of(path)
+    with _whole(path):
+        return licences(filter(may_be_read, _json_lines(path)))
 
 
 def dolly(path: Path, rng: random.Random) -> Iterator[Chat]:
@@ -51,8 +66,8 @@ def gsm8k(path: Path, rng: random.Random) -> Iterator[Chat]:
 
 
 def interviews(path: Path, rng: random.Random) -> Iterator[Chat]:
-    """Interview questions with model answers."""
-    for row in _json_lines(path):
+    """Interview questions with model answers, without those of the exam."""
+    for row in filter(may_be_read, _json_lines(path)):
         yield _plain(rng, clean(row["prompt"]), clean(row["response"]))
 
 
@@ -90,10 +105,16 @@ SETS: Mapping[str, tuple[str, Reader]] = {
 
 
 def _checked(path: Path, read: Reader) -> Iterator[Chat]:
-    try:
+    with _whole(path):
         for chat in read(path, random.Random(f"chats/{path.name}")):
             if chat[-1].content and len(chat[-1].content) <= _LONGEST:
                 yield chat
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BrokenFile(
             f"{path.parent.name}/{path.name} is truncated or in another form: {error!r}.",

@@ -96,20 +96,24 @@ def group_of(path: Path) -> str:
         return "novels"
     if name in _MANUALS:
         return "manuals"
-    row = next(iter(_rows(path)), {})
+    row = next(iter(read_rows(path)), {})
     if "messages" in row:
         return "dialogues"
     return "instructions" if "prompt" in row else "prose"
 
 
-def licence_of(path: Path) -> str:
-    """The licence that ``NAME.SOURCE.md`` or ``SOURCE.md`` beside a file states, or nothing."""
+def note_of(path: Path) -> str:
+    """The text of ``NAME.SOURCE.md`` or ``SOURCE.md`` beside a file, or nothing."""
     for note in (f"{path.name.removesuffix(SUFFIX)}.SOURCE.md", "SOURCE.md"):
         if path.with_name(note).is_file():
-            text = path.with_name(note).read_text("utf-8")
-            found = re.search(r"^- Licence as stated there: (.*)$", text, re.MULTILINE)
-            return found.group(1) if found else ""
+            return path.with_name(note).read_text("utf-8")
     return ""
+
+
+def licence_of(path: Path) -> str:
+    """The licence that the note beside a file states, or nothing."""
+    found = re.search(r"^- Licence as stated there: (.*)$", note_of(path), re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 def read_documents(path: Path) -> Iterator[Document]:
@@ -118,7 +122,7 @@ def read_documents(path: Path) -> Iterator[Document]:
     Raises:
         BrokenFile: The file is truncated or holds something else; says where.
     """
-    for number, row in enumerate(_rows(path), start=1):
+    for number, row in enumerate(read_rows(path), start=1):
         try:
             document = None if _is_examined(row) else _document(row)
         except (KeyError, TypeError, ValueError) as error:
@@ -126,6 +130,26 @@ def read_documents(path: Path) -> Iterator[Document]:
             raise BrokenFile(f"{path.name}, line {number}: no document ({why}).", _FORMS) from error
         if document is not None:
             yield document
+
+
+def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The lines of a corpus file as they are.
+
+    Raises:
+        BrokenFile: It is truncated or no corpus file; says where.
+    """
+    number = 0
+    fix = "Fetch the file anew, or take it out of the folder."
+    try:
+        with lzma.open(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield _row(line, f"{path.name}, line {number}")
+    except (lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
+        raise BrokenFile(
+            f"{path.name} is truncated or no corpus file (after line {number}): {error}.", fix
+        ) from error
+    if number == 0:
+        raise BrokenFile(f"{path.name} is empty: there is no line in it.", fix)
 
 
 def without_duplicates(documents: Iterable[Document], seen: set[bytes]) -> Iterator[Document]:
@@ -142,21 +166,6 @@ def clean(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("<|", "< |")
     text = _TRAILING.sub("\n", _CONTROLS.sub("", text))
     return _BLANKS.sub("\n\n", text).strip()
-
-
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    number = 0
-    fix = "Fetch the file anew, or take it out of the folder."
-    try:
-        with lzma.open(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield _row(line, f"{path.name}, line {number}")
-    except (lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
-        raise BrokenFile(
-            f"{path.name} is truncated or no corpus file (after line {number}): {error}.", fix
-        ) from error
-    if number == 0:
-        raise BrokenFile(f"{path.name} is empty: there is no line in it.", fix)
 
 
 def _row(line: str, place: str) -> Mapping[str, Any]:

@@ -23,6 +23,9 @@ from interns.manifest import sha256_of
 from interns.paths import Paths
 from training.artifacts import read_json, saving, write_json
 from training.base_check import verify_base
+from training.pretraining.attribution import FILE as ATTRIBUTION
+from training.pretraining.attribution import write_attribution
+from training.pretraining.card import ABOUT, write_card
 from training.pretraining.chat import BOS, END, PAD, TEMPLATE
 from training.pretraining.checkpoint import load_checkpoint
 from training.pretraining.curves import Curve
@@ -44,7 +47,7 @@ def export_base(
     file_type: str = "Q8_0",
     positions: int = 0,
 ) -> dict[str, Any]:
-    """Write ``base.gguf``, its tokenizer files, its card and its curves into `out`.
+    """Write ``base.gguf``, its tokenizer files, card, attribution and curves into `out`.
 
     The folder appears whole and verified, or not at all; it is what a data directory holds under
     ``bases/NAME``.
@@ -90,7 +93,7 @@ def _export(run: Path, out: Path, source: Path, file_type: str, positions: int) 
         whole.mkdir()
         with saving(out.parent, "the exported base"):
             _write_hf(hf, _allowing(recipe, positions), _weights(run, facts), source)
-            write_base_gguf(hf, whole / GGUF, file_type, name=recipe.name)
+            write_base_gguf(hf, whole / GGUF, file_type, name=recipe.name, about=ABOUT)
             for name in ("tokenizer.json", "tokenizer_config.json"):
                 shutil.copyfile(hf / name, whole / name)
             for name in ("curve.jsonl", "curve.svg"):
@@ -102,6 +105,7 @@ def _export(run: Path, out: Path, source: Path, file_type: str, positions: int) 
             (whole / "CARD.md").write_text(
                 write_card(recipe, facts, verified, file_type, positions), encoding="utf-8"
             )
+            (whole / ATTRIBUTION).write_text(write_attribution(facts["sources"]), encoding="utf-8")
             put_in_place(whole, out)
     return verified | {"bytes": (out / GGUF).stat().st_size, "base": str(out)}
 
@@ -130,67 +134,6 @@ def hf_config(shape: Shape, ids: Mapping[str, int]) -> dict[str, Any]:
         "tie_word_embeddings": True,
         "vocab_size": shape.vocabulary,
     }
-
-
-def write_card(
-    recipe: PretrainRecipe,
-    facts: Mapping[str, Any],
-    verified: Mapping[str, Any],
-    file_type: str,
-    positions: int = 0,
-) -> str:
-    """The card of the base as Markdown: data, compute, held-out loss, agreement, limits."""
-    shape = dataclasses.asdict(recipe.shape)
-    size = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in shape.items())
-    rows = f"{recipe.course.short_context}, later " * bool(recipe.course.short_context)
-    compute = facts["flops_per_token"] * facts["tokens"]
-    lines = [
-        f"# {recipe.name}",
-        "",
-        f"A plain Llama with {facts['parameters'] / 1e6:.1f} M parameters, made from nothing by "
-        f"`training/pretrain.py`, stored as {file_type}.",
-        "",
-        f"Size: {size}. It learned from rows of {rows}{recipe.shape.context} tokens; the file allows "
-        f"{positions or recipe.shape.context}, and what lies beyond the rows is answered worse.",
-        "",
-        "## Compute",
-        "",
-        f"{facts['step']} of {facts['steps']} steps, {facts['tokens']} token-steps in "
-        f"{facts['seconds']:.0f} s on {facts['device']} with torch {facts['torch']}, "
-        f"{compute:.1e} floating-point operations.",
-        "",
-        "## Held-out loss (nats per learned token)",
-        "",
-        *[f"- {group}: {loss:.3f}" for group, loss in facts["held_out"].items()],
-        "",
-        "## Agreement of llama.cpp with torch",
-        "",
-        f"Token ids equal on {verified['token_ids_equal']} of {verified['texts']} texts; the same "
-        f"next token at {verified['top1_agreement']:.2%} of {verified['positions']} positions and at "
-        f"{verified['top1_decided']:.2%} of those where torch leads by {verified['margin']:.2f} nats; "
-        f"mean KL {verified['mean_kl']:.1e} nats.",
-        "",
-        "## Learned from",
-        "",
-        "| source | group | documents | tokens | licence as stated |",
-        "|---|---|---|---|---|",
-        *[
-            f"| {s['name']} | {s['group']} | {s['documents']} | {s['tokens']} | {s['licence']} |"
-            for s in facts["sources"]
-        ],
-        "",
-        "Some licences are share-alike. Left out, because bases are examined on them: BANKING77, "
-        "CLINC150, sentence polarity, E2E, SciTLDR, XQuAD, FairytaleQA with the stories of its "
-        "validation and test splits, and every other test split.",
-        "",
-        "## Limits",
-        "",
-        "English only. It is made to be adapted: without an adapter it states wrong things "
-        "fluently. Much of its prose is old fiction and public-sector and product documentation, "
-        "whose views and omissions it repeats.",
-        "",
-    ]
-    return "\n".join(lines)
 
 
 def _facts(run: Path) -> dict[str, Any]:

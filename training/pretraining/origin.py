@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from interns.errors import Incompatible, InvalidInput
 from interns.gguf.writing import whole_file
 from training.pretraining.chats import SETS, read_sets
+from training.pretraining.contamination import exam_files
 from training.pretraining.corpus import sources
 from training.pretraining.recipe import Course
 from training.pretraining.tokenizer import tokenizer_sha256
@@ -27,12 +28,14 @@ def origin_of(
     Raises:
         InvalidInput: There is no corpus, or none of the known sets.
     """
+    exams = exam_files(sets) if sets is not None else {}
     return {
         "generated chats": str(course.skills),
         "seed": str(course.seed),
         "tokenizer": tokenizer_sha256(tokenizer),
         **{path.name: _sha256(path) for path in sources(corpus)},
         **{f"the set {name}": _sha256(path) for name, path in sets_in(sets).items()},
+        **{f"the exam {name}": _sha256(path) for name, path in exams.items()},
     }
 
 

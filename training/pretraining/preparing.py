@@ -1,4 +1,4 @@
-"""The corpus is prepared once: read, cleaned, tokenized, one file per source.
+"""The corpus is prepared once: read, cleaned, without exam texts, tokenized, one file per source.
 
 Interrupted, it goes on with the sources that are missing. The files may lie in folders of a limited
 size, so that they can be carried to another machine one after another.
@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from interns.errors import BrokenFile, Incompatible, InvalidInput
-from training.pretraining.chats import read_sets
+from training.pretraining.attribution import attribution_of
+from training.pretraining.chats import licence_of_set, read_sets
+from training.pretraining.contamination import Examined
 from training.pretraining.corpus import SUFFIX as TEXT_SUFFIX
 from training.pretraining.corpus import (
     Document,
@@ -61,21 +63,38 @@ class Order:
 
 @dataclass
 class _Source:
-    """One source on its way; keeps passages for the generated chats while it is read."""
+    """One source on its way.
+
+    While it is read it leaves out what shares words with exams, counts that, and keeps passages for
+    the generated chats.
+    """
 
     name: str
     group: str
     licence: str
     documents: Iterator[Document]
+    examined: Examined
+    attribution: str = ""
     passages: list[Passage] = field(default_factory=list)
+    left_out: int = 0
+    shared: Counter[str] = field(default_factory=Counter)  # documents per exam set
 
     def read(self) -> Iterator[Document]:
         rng = random.Random(f"passages/{self.name}")
         cut = self.group in {"prose", "manuals"}
         for document in self.documents:
+            if found := self.examined.found_in(document):
+                self.left_out += 1
+                self.shared.update(found)
+                continue
             if cut and not document.held_out:
                 self.passages += cut_passages([document], rng, _PASSAGES_OF_ONE_TEXT)
             yield document
+
+    def told(self) -> str:
+        """What was left out, or nothing."""
+        sets = ", ".join(f"{name} {count}" for name, count in sorted(self.shared.items()))
+        return f"; {self.left_out} left out, which share words with exams ({sets})" if sets else ""
 
 
 def prepare(
@@ -110,7 +129,8 @@ def prepare(
     report(describe_sets(order.sets))
     seen: set[bytes] = set()
     passages: list[Passage] = []
-    for source in chain(_texts(order.corpus, seen), _chats(order.sets, seen)):
+    examined = Examined(order.sets)
+    for source in _listed(order.corpus, order.sets, seen, examined):
         if time.monotonic() > until:
             return False
         _prepare(order, tokenizer, source, report)
@@ -119,7 +139,8 @@ def prepare(
     documents = without_duplicates((Document(chat=chat) for chat in made), seen)
     if order.course.skills:
         licence = "made by this project; passages from the sources above"
-        _prepare(order, tokenizer, _Source(SKILLS, "skills", licence, documents), report)
+        skills = _Source(SKILLS, "skills", licence, documents, examined)
+        _prepare(order, tokenizer, skills, report)
     mark_done(order.out)
     return True
 
@@ -168,7 +189,7 @@ def sample_texts(corpus: Path, sets: Path | None, course: Course) -> Iterator[st
     sets_in(sets)  # refuses a folder of something else
     seen: set[bytes] = set()
     passages: list[Passage] = []
-    listed = list(chain(_texts(corpus, seen), _chats(sets, seen)))
+    listed = list(_listed(corpus, sets, seen, Examined(sets)))
     for source in listed:
         alike = sum(other.group == source.group for other in listed)
         yield from _up_to(source.read(), _SEEN_BYTES // alike)
@@ -186,18 +207,21 @@ def _up_to(documents: Iterable[Document], size: int) -> Iterator[str]:
             return
 
 
-def _texts(folder: Path, seen: set[bytes]) -> Iterator[_Source]:
-    for path in sources(folder):
-        documents = without_duplicates(read_documents(path), seen)
+def _listed(
+    corpus: Path, sets: Path | None, seen: set[bytes], examined: Examined
+) -> Iterator[_Source]:
+    """The sources in the order in which they are read."""
+    for path in sources(corpus):
+        texts = without_duplicates(read_documents(path), seen)
         name = path.name.removesuffix(TEXT_SUFFIX)
-        yield _Source(name, group_of(path), licence_of(path), documents)
-
-
-def _chats(folder: Path | None, seen: set[bytes]) -> Iterator[_Source]:
-    if folder is not None:
-        for name, path, documents in read_sets(folder):
-            kept = without_duplicates(documents, seen)
-            yield _Source(name, "instructions", licence_of(path), kept)
+        told = licence_of(path)
+        by = attribution_of(path, told)
+        yield _Source(name, group_of(path), told, texts, examined, by)
+    for name, path, chats in read_sets(sets) if sets is not None else ():
+        kept = without_duplicates(chats, seen)
+        told = licence_of_set(path)
+        by = attribution_of(path, told)
+        yield _Source(name, "instructions", told, kept, examined, by)
 
 
 def _prepare(
@@ -206,7 +230,7 @@ def _prepare(
     if any(order.out.rglob(f"{source.name}{SUFFIX}")):
         # Read all the same: what comes later must not repeat it, and needs its passages.
         count = sum(1 for _ in source.read())
-        report(f"{source.name}: {count} documents, there already")
+        report(f"{source.name}: {count} documents, there already{source.told()}")
         return
     # In a dialogue both sides speak as people do; instructions repeat what they ask.
     roles = ("user", "assistant") if source.group == "dialogues" else ("assistant",)
@@ -219,10 +243,13 @@ def _prepare(
         ids=ids,
         lengths=lengths,
         learned=learned,
+        attribution=source.attribution,
+        left_out=source.left_out,
     )
     file.save(order.out)
     _place(order.out / f"{source.name}{SUFFIX}", order.part_bytes)
-    report(f"{source.name} ({source.group}): {len(lengths)} documents, {len(ids)} tokens")
+    made = f"{source.name} ({source.group}): {len(lengths)} documents, {len(ids)} tokens"
+    report(made + source.told())
 
 
 def _place(file: Path, limit: int) -> None:

@@ -316,6 +316,8 @@ def _sources(files: Sequence[TokenFile]) -> list[dict[str, Any]]:
             "licence": file.licence,
             "documents": file.learned,
             "tokens": int(file.lengths[: file.learned].sum()),
+            "attribution": file.attribution,
+            "left_out": file.left_out,
         }
         for file in files
     ]

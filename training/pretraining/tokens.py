@@ -44,6 +44,8 @@ class TokenFile:
         ids: Of all documents, those to learn from first; see `UNLEARNED`.
         lengths: Tokens per document.
         learned: Number of documents to learn from; the others are held out.
+        attribution: Whose texts they are, as Markdown.
+        left_out: Documents that shared words with exams; None where nobody looked.
     """
 
     name: str
@@ -53,6 +55,8 @@ class TokenFile:
     ids: Ids
     lengths: npt.NDArray[np.uint32]
     learned: int
+    attribution: str = ""
+    left_out: int | None = None
 
     def save(self, folder: Path) -> None:
         """Write it.
@@ -60,8 +64,13 @@ class TokenFile:
         Raises:
             NoSpace: The disk is full; nothing half-written is left under the name.
         """
-        facts = {"group": self.group, "tokenizer": self.tokenizer, "licence": self.licence}
-        about = json.dumps(facts | {"learned": self.learned}).encode()
+        facts: dict[str, Any] = {
+            "group": self.group,
+            "tokenizer": self.tokenizer,
+            "licence": self.licence,
+        }
+        facts |= {"learned": self.learned, "left_out": self.left_out}
+        about = json.dumps(facts | {"attribution": self.attribution}).encode()
         held = io.BytesIO()
         np.savez(held, ids=self.ids, lengths=self.lengths, about=np.frombuffer(about, np.uint8))
         with whole_file(folder / f"{self.name}{SUFFIX}") as partial:
@@ -86,6 +95,8 @@ def load_tokens(path: Path) -> TokenFile:
                 ids=ids,
                 lengths=lengths,
                 learned=int(about["learned"]),
+                attribution=str(about.get("attribution", "")),
+                left_out=about.get("left_out"),
             )
         fits = ids.dtype == np.uint16 and int(lengths.sum()) == len(ids)
     except (lzma.LZMAError, ValueError, KeyError, OSError, EOFError) as error:

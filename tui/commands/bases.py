@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from interns.errors import GateNotMet
+from interns.gate import engine_words
 from tui.commands.options import AsJson
 from tui.model.bases import base_rows, hub_environment
 from tui.office import open_office
@@ -180,6 +181,7 @@ def _show(found: Json) -> None:
             ("same next token", f"{found['top1_agreement']:.4f} of {found['positions']} places"),
             ("where torch is clear", f"{found['top1_decided']:.4f}"),
             ("mean difference", f"{found['mean_kl']:.1e} nats"),
+            ("computed on", engine_words(found)),
             ("passed", "yes" if found["passed"] else "no"),
         ),
     )

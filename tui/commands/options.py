@@ -32,7 +32,9 @@ def read_text(source: str) -> str:
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{source} is not UTF-8 text.", "Save it as UTF-8.") from error
     except OSError as error:
-        raise InvalidInput(f"{source} cannot be read: {error.strerror}.") from error
+        raise InvalidInput(
+            f"{source} cannot be read: {error.strerror}.", "Check the path."
+        ) from error
 
 
 def split_words(words: Sequence[str] | None, file: str = "") -> tuple[str | None, str]:

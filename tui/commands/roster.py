@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from interns.gate import engine_words, gate_words
 from tui.commands.options import AsJson
 from tui.model.records import intern_record, version_record
 from tui.model.words import age, exam_words
@@ -66,7 +67,7 @@ def show(
     if as_json:
         emit(record)
         return
-    exam = record["exam"]
+    exam, verification = record["exam"], record.get("verification") or {}
     interval = exam.get("interval") or []
     show_fields((
         ("name", record["name"]),
@@ -77,6 +78,8 @@ def show(
         ("exam", exam_words(exam)),
         ("interval", " to ".join(f"{bound:.2f}" for bound in interval)),
         ("exam rows", exam.get("examples")),
+        ("verified on", engine_words(verification)),
+        ("gate", gate_words(verification)),
         ("labels", ", ".join(record.get("labels") or ())),
         ("schema", json.dumps(record["schema"]) if record.get("schema") else ""),
         ("corrections", f"{record.get('corrections', 0)} to learn from"),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from interns.gate import gate_words
 from tui.model.visible import visible
 from tui.model.words import age, exam_words, shortened
 
@@ -46,6 +47,8 @@ def profile_lines(
     if len(interval) == 2:
         rows = f" on {exam['examples']} rows" if exam.get("examples") else ""
         lines.append(("dim", f"          {interval[0]:.2f} to {interval[1]:.2f}{rows}"))
+    if gate := gate_words(intern.get("verification") or {}):
+        lines.append(("plain", f"gate      {gate}"))
     if intern.get("labels"):
         lines.append(("plain", f"labels    {', '.join(intern['labels'])}"))
     if intern.get("schema"):

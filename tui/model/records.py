@@ -185,6 +185,7 @@ def confidence(done: Mapping[str, Any]) -> float | None:
 _AGREEMENT = (
     "top1_agreement", "top1_everywhere", "top1_decided", "decided", "margin", "stop_rate",
 )  # fmt: skip
+_GATE = ("passed", "bounds", "looser", "backend", "gpu_layers")
 
 
 def onboard_record(run: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> Json:
@@ -214,7 +215,7 @@ def onboard_record(run: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) 
         "verification": {
             "token_mismatches": verification.get("token_mismatches"),
             "mean_kl": verification.get("mean_kl"),
-            **{name: verification.get(name) for name in _AGREEMENT},
+            **{name: verification.get(name) for name in (*_AGREEMENT, *_GATE)},
         },
         "seconds": seconds_between(run.get("started_at"), run.get("finished_at")),
         "run": run["id"],

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from interns.errors import GateNotMet
+from interns.gate import engine_words, gate_words
 from orchestrator.errors import from_body
 from tui.model.visible import visible
 from tui.model.words import duration, loss_line
@@ -139,5 +140,9 @@ def _show(record: Json) -> None:
         rows.append(("answers that end by themselves", f"{checked['stop_rate']:.1%}"))
     if checked["mean_kl"] is not None:
         rows.append(("mean difference", f"{checked['mean_kl']:.1e} nats"))
+    if where := engine_words(checked):
+        rows.append(("verified on", where))
+    if gate := gate_words(checked):
+        rows.append(("gate", gate))
     rows.append(("time", duration(record["seconds"])))
     show_table(("WHAT", "RESULT"), rows)

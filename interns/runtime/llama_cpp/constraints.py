@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from interns.completion import Choices, Constraint, Grammar, JsonSchema
 from interns.errors import InvalidInput
+from interns.runtime.llama_cpp.ambiguity import MOST_OPEN, check_ways
 from interns.runtime.llama_cpp.copying import copy_rules, numbers_of
+from interns.runtime.llama_cpp.gbnf import MOST_REPEATS, read_gbnf
 
 DEFAULT_MAX_LENGTH = 200
 DEFAULT_MAX_ITEMS = 16
-MOST_REPEATS = 2000  # llama.cpp writes repetitions out and refuses more
 MOST_DEPTH = 32
 MOST_CHARACTERS = 1 << 20
 _IGNORED = {
@@ -35,7 +37,6 @@ _BY_TYPE: Mapping[str, set[str]] = {
 }
 _CHAR = r'char ::= [^"\\\x7F\x00-\x1F] | "\\" ["\\bfnrt]'
 _NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|[()]', re.DOTALL)
-_TIMES = re.compile(r"(?<=[{,])\s*(\d+)")
 _DIGITS = r'("0" | [1-9] [0-9]{0,14})'
 
 
@@ -48,13 +49,21 @@ def gbnf_of(constraint: Constraint) -> str:
     match constraint:
         case Choices(labels):
             check_labels(labels)
+            if len(labels) > MOST_OPEN:
+                raise InvalidInput(
+                    f"An answer cannot be held to {len(labels)} labels; {MOST_OPEN} are the most.",
+                    "Give fewer labels.",
+                )
             return f"root ::= {' | '.join(literal(label) for label in labels)}\n"
         case JsonSchema(schema, source):
-            return _checked(_of_schema(schema, source))
+            _check_cost(_of_schema(schema, ""))  # what is copied is a list of words, nothing nested
+            return _short_enough(_of_schema(schema, source))
         case Grammar(gbnf):
             if not gbnf.strip():
                 raise InvalidInput("The grammar is empty.", "Give it a rule named root.")
-            return _checked(gbnf)
+            gbnf = gbnf.encode("utf-8", "replace").decode("utf-8")
+            _check_cost(gbnf)
+            return gbnf
 
 
 def _of_schema(schema: Mapping[str, Any], source: str) -> str:
@@ -66,21 +75,25 @@ def _of_schema(schema: Mapping[str, Any], source: str) -> str:
         raise InvalidInput(f"The schema is malformed: {error}.", "Check it.") from error
 
 
-def _checked(gbnf: str) -> str:
-    """Refuse what llama.cpp's recursive reader might not survive."""
-    if len(gbnf) > MOST_CHARACTERS:
-        raise InvalidInput(
-            f"The grammar has {len(gbnf)} characters; {MOST_CHARACTERS} are the most.",
-            "Give a smaller schema, or a shorter text to copy from.",
-        )
+@lru_cache(maxsize=64)  # an intern's schema or grammar is the same for each of its answers
+def _check_cost(gbnf: str) -> None:
+    """Refuse what llama.cpp would not survive, or not be done with."""
+    _short_enough(gbnf)
     depth = deepest = 0
     for mark in _NESTING.findall(gbnf):
         depth += {"(": 1, ")": -1}.get(mark, 0)
         deepest = max(deepest, depth)
     if deepest > 4 * MOST_DEPTH:
         raise InvalidInput(f"The grammar nests {deepest} levels deep.", "Use rules instead.")
-    if any(int(times) > MOST_REPEATS for times in _TIMES.findall(_NESTING.sub("", gbnf))):
-        raise InvalidInput(f"The grammar repeats something more than {MOST_REPEATS} times.")
+    check_ways(read_gbnf(gbnf))
+
+
+def _short_enough(gbnf: str) -> str:
+    if len(gbnf) > MOST_CHARACTERS:
+        raise InvalidInput(
+            f"The grammar has {len(gbnf)} characters; {MOST_CHARACTERS} are the most.",
+            "Give a smaller schema, or a shorter text to copy from.",
+        )
     return gbnf
 
 
@@ -118,8 +131,9 @@ class _SchemaGrammar:
         self._depth = 0
 
     def text(self) -> str:
-        for each in self._schema.get("anyOf") or [self._schema]:
-            if _types(each, "the schema") != ["object"]:
+        whole = self._resolved(self._schema)
+        for each in whole.get("anyOf") or [whole]:
+            if _types(self._resolved(each), "the schema") != ["object"]:
                 raise InvalidInput(
                     "The schema is not of type object.", 'Give {"type": "object", …}.'
                 )
@@ -165,18 +179,33 @@ class _SchemaGrammar:
         bodies = [self._typed(kind, schema, where, nullable="null" in kinds) for kind in kinds]
         return bodies[0] if len(bodies) == 1 else f"({' | '.join(bodies)})"
 
-    def _reference(self, reference: str, where: str) -> str:
-        if reference in self._open or reference == "#":
+    def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The schema that a reference leads to, or the schema itself."""
+        passed: list[str] = []
+        while "$ref" in schema:
+            passed.append(str(schema["$ref"]))
+            schema = self._target(passed[-1], "the schema", passed[:-1])
+        return schema
+
+    def _target(self, reference: str, where: str, within: Sequence[str]) -> Any:
+        if reference in within or reference == "#":
             raise InvalidInput(
                 f"{where} refers to {reference}, in which it stands: such a value has no end.",
                 "Write the levels out that are needed.",
             )
+        target: Any = self._schema
+        for part in reference.removeprefix("#").strip("/").split("/"):
+            target = target.get(part) if isinstance(target, Mapping) else None
+        if not reference.startswith("#/") or target is None:
+            raise InvalidInput(
+                f"{where} refers to {reference}, which is not there.",
+                "Define it under $defs and refer to #/$defs/NAME.",
+            )
+        return target
+
+    def _reference(self, reference: str, where: str) -> str:
+        target = self._target(reference, where, self._open)
         if reference not in self._references:
-            target: Any = self._schema
-            for part in reference.removeprefix("#").strip("/").split("/"):
-                target = target.get(part) if isinstance(target, Mapping) else None
-            if not reference.startswith("#/") or target is None:
-                raise InvalidInput(f"{where} refers to {reference}, which is not there.")
             name = f"d{len(self._references)}"
             self._references[reference] = name
             self._open.append(reference)
@@ -203,7 +232,16 @@ class _SchemaGrammar:
         properties = schema.get("properties") or {}
         missing = [name for name in schema.get("required", ()) if name not in properties]
         if missing:
-            raise InvalidInput(f"{where} requires {missing[0]!r} but does not describe it.")
+            raise InvalidInput(
+                f"{where} requires {missing[0]!r} but does not describe it.",
+                f"Add {missing[0]!r} to its properties.",
+            )
+        if not properties and isinstance(schema.get("additionalProperties"), Mapping):
+            raise InvalidInput(
+                f"{where} leaves the names of its properties open (additionalProperties), which "
+                "cannot be held while writing.",
+                "Name each one under properties, or use an array of names and values.",
+            )
         if not properties:
             return literal("{}")
         parts: list[str] = []
@@ -260,7 +298,10 @@ def _types(schema: Mapping[str, Any], where: str) -> list[str]:
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
     unknown = [kind for kind in kinds if kind not in _BY_TYPE]
     if unknown or not kinds:
-        raise InvalidInput(f"{where} has the unknown type {unknown[0] if unknown else kinds}.")
+        raise InvalidInput(
+            f"{where} has the unknown type {unknown[0] if unknown else kinds}.",
+            f"Use one of {', '.join(_BY_TYPE)}.",
+        )
     return kinds
 
 

@@ -6,7 +6,7 @@ import atexit
 import contextlib
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from interns.completion import (
     ChoiceScores,
     Completion,
     CompletionRequest,
-    Delta,
     Message,
     TokenScore,
 )
@@ -33,7 +32,7 @@ from interns.gguf.roster_file import spare_tokens
 from interns.prompt import ChatTemplate
 from interns.runtime.llama_cpp.batch import ContextSize
 from interns.runtime.llama_cpp.budget import Budget
-from interns.runtime.llama_cpp.generation import Generation, pieces
+from interns.runtime.llama_cpp.generation import Generation, Pieces
 from interns.runtime.llama_cpp.jobs import Solo
 from interns.runtime.llama_cpp.library import (
     Model,
@@ -114,7 +113,7 @@ class LlamaEngine:
         if file_sha256(base.gguf) != base.sha256:
             raise BrokenFile(f"The base {base.name} was changed on disk.", "Fetch or make it anew.")
         self.base = base
-        layers = gpu_layer_count(gpu_layers)
+        self._layers = layers = gpu_layer_count(gpu_layers)
         with contextlib.ExitStack() as opened:  # what is open when a later step fails
             model = Model(base.gguf, layers)
             opened.callback(model.close)
@@ -207,13 +206,15 @@ class LlamaEngine:
             BrokenFile: The adapter's file is damaged.
             Incompatible: The adapter belongs to another base.
             Busy: Too many requests wait, or the deadline passed before this one's turn.
-            Unavailable: The engine was closed.
+            Unavailable: The engine was closed, or an echoed prompt was cut short.
         """
-        scores = self._work(self._requests.prompt_scores(request)) if request.echo else ()
-        prompt: tuple[TokenScore, ...] = scores
-        if request.echo and request.sampling.max_tokens == 0:
-            count = len(prompt)
-            return Completion("", "length", count, 0, 0, 0.0, 0.0, 0.0, prompt=prompt)
+        prompt: tuple[TokenScore, ...] = ()
+        if request.echo:
+            solo = self._requests.prompt_scores(request, cancel)
+            prompt = self._work(solo)
+            if request.sampling.max_tokens == 0:
+                return Completion("", "length", len(prompt), 0, 0, 0.0, 0.0, 0.0, prompt=prompt)
+            request = replace(request, deadline_s=solo.seconds_left)
         run = self._submit(request, cancel, streaming=False)
         outcome = run.out.get()
         if isinstance(outcome, InternsError):
@@ -224,7 +225,7 @@ class LlamaEngine:
 
     def stream(
         self, request: CompletionRequest, *, cancel: threading.Event | None = None
-    ) -> Iterator[Delta]:
+    ) -> Pieces:
         """Answer piece by piece; whole characters only, no stop text.
 
         The request is checked and submitted at once, not when the first piece is taken. Closing the
@@ -235,9 +236,9 @@ class LlamaEngine:
         """
         cancel = cancel or threading.Event()
         if request.echo:
-            raise InvalidInput("The prompt's log-probabilities cannot be streamed.")
+            raise InvalidInput("An echoed prompt cannot be streamed.", "Use complete, or no echo.")
         run = self._submit(request, cancel, streaming=True)
-        return pieces(run.out, cancel)
+        return Pieces(run.out, cancel)
 
     def score_choices(
         self,
@@ -246,6 +247,8 @@ class LlamaEngine:
         *,
         adapter: Adapter | None = None,
         temperature: float = 1.0,
+        cancel: threading.Event | None = None,
+        deadline_s: float | None = None,
     ) -> ChoiceScores:
         """Exact probability of each choice, followed by the stop token, as the whole answer.
 
@@ -254,6 +257,8 @@ class LlamaEngine:
             choices: Different labels, at least one.
             adapter: Whose judgement, or None for the bare base.
             temperature: Above 0; divides the log-probabilities before they are normalised.
+            cancel: Set it to end the work within one step; it then fails with `Unavailable`.
+            deadline_s: Seconds after which it fails likewise, as `Busy` before its turn. Above 0.
 
         Raises:
             TooLong: The prompt and a label do not fit the context.
@@ -262,17 +267,12 @@ class LlamaEngine:
         """
         if not 0 < temperature < float("inf"):
             raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
-        solo = self._requests.label_scores(messages, choices, adapter)
-        logprobs = self._work(solo)
-        heated = logprobs / temperature
-        weights = np.exp(heated - heated.max())
-        return ChoiceScores(
-            tuple(choices),
-            tuple(float(value) for value in logprobs),
-            tuple(float(value) for value in weights / weights.sum()),
-            len(solo.prompt),
-            solo.cached,
+        solo = self._requests.label_scores(
+            messages, choices, adapter, cancel=cancel, deadline_s=deadline_s
         )
+        logprobs = tuple(float(value) for value in self._work(solo))
+        scores = ChoiceScores(tuple(choices), logprobs, (), len(solo.prompt), solo.cached)
+        return scores.at(temperature)
 
     # Text and tokens ----------------------------------------------------------------------------
 
@@ -345,6 +345,8 @@ class LlamaEngine:
             "context_tokens": self._requests.limit,
             "cells": self._size.cells,
             "threads": self._size.threads,
+            "gpu_layers": self._layers,
+            "exact": self._size.exact,
             "backend": backend_description(),
             **self._scheduler.stats(),
         }

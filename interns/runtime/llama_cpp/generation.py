@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Self
 
 from interns.adapter import Adapter
 from interns.completion import Completion, Delta, FinishReason, TokenScore
@@ -166,18 +167,39 @@ class Generation:
         self.out.put(error)
 
 
-def pieces(out: SimpleQueue[Delta | InternsError], cancel: threading.Event) -> Iterator[Delta]:
-    """Take the pieces of a streamed answer as they come; leaving off cancels it."""
-    try:
-        while True:
-            piece = out.get()
-            if isinstance(piece, InternsError):
-                raise piece
-            yield piece
-            if piece.completion is not None:
-                return
-    finally:
-        cancel.set()
+class Pieces:
+    """The pieces of a streamed answer as they come; leaving off cancels it, even before the first.
+
+    Args:
+        out: Where the engine puts them.
+        cancel: Set when nobody wants more.
+    """
+
+    def __init__(self, out: SimpleQueue[Delta | InternsError], cancel: threading.Event) -> None:
+        self._out = out
+        self._cancel = cancel
+        self._over = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Delta:
+        if self._over:
+            raise StopIteration
+        piece = self._out.get()
+        if isinstance(piece, InternsError):
+            self.close()
+            raise piece
+        if piece.completion is not None:
+            self.close()
+        return piece
+
+    def close(self) -> None:
+        """Cancel what is left of the answer; safe to call twice."""
+        self._over = True
+        self._cancel.set()
+
+    __del__ = close
 
 
 def nothing() -> None:

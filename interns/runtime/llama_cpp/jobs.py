@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from interns.adapter import Adapter
 from interns.completion import FinishReason
-from interns.errors import InternsError
+from interns.errors import InternsError, Unavailable
 from interns.runtime.llama_cpp.batch import Row
 from interns.runtime.llama_cpp.generation import Generation
 from interns.runtime.llama_cpp.library import Context
@@ -56,6 +56,8 @@ class Solo:
         result: Where the outcome goes; `steps` sets `outcome` before it ends.
         decoded: Prompt tokens that are in the KV cache.
         cached: How many of them were there when it began.
+        cancel: Set by anyone to end it; it then fails, as at its deadline.
+        deadline: When to end it, on the clock of `time.monotonic`; infinite for never.
     """
 
     steps: Callable[[Desk, Solo], Steps]
@@ -63,6 +65,8 @@ class Solo:
     prompt: Sequence[int]
     cells: int
     files_under: AdapterKey | None
+    cancel: threading.Event = field(default_factory=threading.Event)
+    deadline: float = math.inf
     result: Future[Any] = field(default_factory=Future)
     outcome: Any = None
     sequence: int = -1
@@ -70,8 +74,6 @@ class Solo:
     cached: int = 0
     paused: bytes = b""
     running: Steps | None = None
-    cancel: threading.Event = field(default_factory=threading.Event)
-    deadline: float = math.inf
     submitted_at: float = field(default_factory=time.perf_counter)
 
     @property
@@ -83,6 +85,12 @@ class Solo:
     def begun(self) -> bool:
         """Whether anything was computed for it."""
         return self.sequence >= 0 or bool(self.paused)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until its deadline, always above 0; None without one."""
+        left = self.deadline - time.monotonic()
+        return None if left == math.inf else max(left, 1e-9)
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -101,8 +109,14 @@ class Solo:
         """Give out the outcome; work that was cut short has none."""
         if reason == "stop":
             self.result.set_result(self.outcome)
+        elif reason == "deadline":
+            self.fail(
+                Unavailable(
+                    "The deadline passed before the scores were there.", "Raise deadline_s."
+                )
+            )
         else:
-            self.fail(InternsError("The work was cancelled.", "Ask again."))
+            self.fail(Unavailable("The work was cancelled.", "Ask again."))
 
     def fail(self, error: InternsError) -> None:
         """Give the waiting caller an error."""

@@ -54,17 +54,21 @@ def may_repack() -> bool:
 
 
 def gpu_layer_count(wanted: int | str) -> int:
-    """Layers for the GPU: -1 (all) for ``auto`` where llama.cpp can use one, else 0.
+    """Layers for the GPU: as many as wanted, -1 (all) for ``auto``; 0 where llama.cpp uses none.
 
     Raises:
-        InvalidInput: It is neither ``auto`` nor a number.
+        InvalidInput: It is neither ``auto`` nor a number of layers.
     """
-    if wanted == "auto":
-        return -1 if api.llama_supports_gpu_offload() else 0
     try:
-        return int(wanted)
+        layers = -1 if wanted == "auto" else int(wanted)
     except ValueError as error:
         raise InvalidInput(f"gpu_layers is {wanted!r}.", "Use auto or a number.") from error
+    if layers < 0 and wanted != "auto":  # llama.cpp takes any number below 0 for all layers
+        raise InvalidInput(
+            f"gpu_layers is {layers}, but there are no fewer than 0 layers.",
+            "Use auto for all layers, 0 for none, or how many go to the GPU.",
+        )
+    return layers if api.llama_supports_gpu_offload() else 0
 
 
 class Model:
@@ -80,7 +84,8 @@ class Model:
     """
 
     def __init__(self, path: Path, gpu_layers: int = 0, *, words_only: bool = False) -> None:
-        self._lock = threading.Lock()
+        self._in_use = threading.Condition()
+        self._users = 0
         self.gpu_layers = gpu_layers
         self._pieces: dict[tuple[int, bool], bytes] = {}
         params = api.llama_model_default_params()
@@ -112,15 +117,21 @@ class Model:
 
     @contextmanager
     def words(self) -> Iterator[Any]:
-        """The vocabulary, which cannot be freed as long as the block lasts.
+        """The vocabulary, which is not freed as long as the block lasts; others may use it too.
 
         Raises:
             Unavailable: The model was closed.
         """
-        with self._lock:
+        with self._in_use:
             if not self.pointer:
                 raise Unavailable("The engine is closed.", "Start it again.")
+            self._users += 1
+        try:
             yield self.vocab
+        finally:
+            with self._in_use:
+                self._users -= 1
+                self._in_use.notify_all()
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Token ids of a text, nothing added; control tokens are parsed if `special`."""
@@ -181,11 +192,15 @@ class Model:
             _trim(0)  # the C library would keep its megabytes for later
 
     def close(self) -> None:
-        """Free the model and its adapters; all contexts must be closed."""
-        with self._lock:
-            if self.pointer:
-                api.llama_model_free(self.pointer)
-                self.pointer = None
+        """Free the model and its adapters as soon as nobody uses its words; no new user is let in.
+
+        All contexts must be closed.
+        """
+        with self._in_use:
+            pointer, self.pointer = self.pointer, None
+            self._in_use.wait_for(lambda: not self._users)
+        if pointer:
+            api.llama_model_free(pointer)
 
 
 class Context:
@@ -259,7 +274,9 @@ class Context:
             InternsError: llama.cpp failed.
         """
         if not 0 < len(rows) <= self.size.batch:
-            raise InvalidInput(f"A batch of {len(rows)} tokens does not fit.")
+            raise InvalidInput(
+                f"A batch of {len(rows)} tokens does not fit.", f"Give 1 to {self.size.batch}."
+            )
         self._outputs = self._batch.fill(rows)
         code = int(api.llama_decode(self.pointer, self._batch.struct))
         if code == 1:

@@ -67,8 +67,7 @@ class Requests:
         """An answer to be written."""
         sampling = request.sampling
         check_sampling(sampling, self._words.vocab_size)
-        if request.deadline_s is not None and not request.deadline_s > 0:
-            raise InvalidInput(f"A deadline of {request.deadline_s} s is not above 0.")
+        deadline = _deadline(request.deadline_s)
         prompt = self._prompt(request)
         self._verify(request.adapter)
         mask = self._mask(request.constraint)
@@ -84,23 +83,32 @@ class Requests:
             cancel=cancel or threading.Event(),
             on_end=mask.close if mask else nothing,
             scored=sampling.logprobs is not None,
-            deadline=time.monotonic() + (request.deadline_s or math.inf),
+            deadline=deadline,
         )
 
-    def prompt_scores(self, request: CompletionRequest) -> Solo:
+    def prompt_scores(self, request: CompletionRequest, cancel: threading.Event | None) -> Solo:
         """The log-probability of every token of a prompt."""
         check_sampling(request.sampling, self._words.vocab_size, least_tokens=0)
+        deadline = _deadline(request.deadline_s)
         prompt = self._prompt(request)
         self._verify(request.adapter)
         count = request.sampling.logprobs or 0
         steps = partial(score_tokens, piece=self._piece, count=count)
-        return Solo(steps, request.adapter, prompt, len(prompt), None)
+        ends = cancel or threading.Event()
+        return Solo(steps, request.adapter, prompt, len(prompt), None, ends, deadline)
 
     def label_scores(
-        self, messages: Sequence[Message], choices: Sequence[str], adapter: Adapter | None
+        self,
+        messages: Sequence[Message],
+        choices: Sequence[str],
+        adapter: Adapter | None,
+        *,
+        cancel: threading.Event | None,
+        deadline_s: float | None,
     ) -> Solo:
         """The log-probability of each label, followed by the stop token, as the whole answer."""
         check_labels(choices)
+        deadline = _deadline(deadline_s)
         prompt = self.tokens(messages)
         labels = [self._words.tokenize(choice, special=False) for choice in choices]
         longest = max(map(len, labels))
@@ -113,6 +121,8 @@ class Requests:
             prompt,
             min(self._size.cells, len(prompt) + max(longest, batch)),
             adapter_key(adapter),
+            cancel or threading.Event(),
+            deadline,
         )
 
     def cold_logits(self, tokens: Sequence[int], adapter: Adapter | None) -> Solo:
@@ -151,7 +161,10 @@ class Requests:
                 "Leave it out: the engine marks interns with these tokens.",
             )
         if not ids or not all(0 <= i < self._words.vocab_size for i in ids):
-            raise InvalidInput("The token ids are empty or outside the vocabulary.")
+            raise InvalidInput(
+                "The token ids are empty or outside the vocabulary.",
+                f"Give at least one, each from 0 to {self._words.vocab_size - 1}.",
+            )
         self._check_length(len(ids))
         return ids
 
@@ -174,3 +187,12 @@ class Requests:
 
     def _piece(self, token: int) -> bytes:
         return self._words.piece(token, special=True)
+
+
+def _deadline(seconds: float | None) -> float:
+    """When that is from now, on the clock of `time.monotonic`."""
+    if seconds is not None and not seconds > 0:
+        raise InvalidInput(
+            f"A deadline of {seconds} s is not above 0.", "Give more, or leave deadline_s out."
+        )
+    return time.monotonic() + (seconds or math.inf)

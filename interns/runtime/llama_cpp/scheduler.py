@@ -220,7 +220,8 @@ class Scheduler:
                 elif job.begun:
                     self._finish(lane, job, "deadline")
                 else:
-                    self._fail(lane, job, Busy("No turn came before the deadline.", "Try again."))
+                    late = Busy("No turn came before the deadline.", "Raise deadline_s, or wait.")
+                    self._fail(lane, job, late)
 
     def _admit(self, lane: Lane, *, pausing: bool = True) -> None:
         """Begin the lane's waiting jobs in order, as far as places and cells go.

@@ -69,6 +69,8 @@ class Sequences:
     def begin(self, job: Job, alike: Job | None = None, length: int = 0) -> None:
         """Give a job a sequence, with what is there already: its own pause, or a known prefix.
 
+        When that fails, with whatever error, it has none.
+
         Args:
             job: It has none yet.
             alike: A job in progress that begins with the same tokens.
@@ -79,21 +81,12 @@ class Sequences:
             InternsError: There is no room.
         """
         self.path.take(job.adapter)
-        if job.paused:
-            job.sequence = self._take()
-            state, job.paused = job.paused, b""
-            if not self.context.restore_sequence(job.sequence, state):
-                self.release(job)
-                raise InternsError("The KV cache is full.", "Raise engine.context_tokens.")
-        else:
-            key = _files_under(job)
-            found = None if key is None else self._prefixes.find(self._filed(key), job.prompt)
-            if alike is not None and length >= max(SHORTEST, found[1] if found else 0):
-                job.start(self._take(), length)
-                self.context.copy_sequence(alike.sequence, job.sequence, length)
-                self._loans.lend(alike.sequence, job.sequence, length)
-            else:
-                job.start(*self._known(found, job.prompt))
+        job.sequence = self._take()
+        try:
+            self._fill(job, alike, length)
+        except BaseException:
+            self.release(job)
+            raise
         first = self.path.first_token(job.adapter)
         if first is not None:
             self._first[job.sequence] = first
@@ -156,6 +149,21 @@ class Sequences:
 
     # Inside -------------------------------------------------------------------------------------
 
+    def _fill(self, job: Job, alike: Job | None, length: int) -> None:
+        if job.paused:
+            state, job.paused = job.paused, b""
+            if not self.context.restore_sequence(job.sequence, state):
+                raise InternsError("The KV cache is full.", "Raise engine.context_tokens.")
+            return
+        key = _files_under(job)
+        found = None if key is None else self._prefixes.find(self._filed(key), job.prompt)
+        if alike is not None and length >= max(SHORTEST, found[1] if found else 0):
+            self.context.copy_sequence(alike.sequence, job.sequence, length)
+            self._loans.lend(alike.sequence, job.sequence, length)
+        else:
+            length = self._known(found, job.prompt, job.sequence)
+        job.start(job.sequence, length)
+
     def _keep(self, job: Job) -> None:
         key = _files_under(job)
         if key is None:
@@ -168,26 +176,28 @@ class Sequences:
         token = self._first.get(row.sequences[0]) if row.position == 0 else None
         return row if token is None else replace(row, token=token)
 
-    def _known(self, found: tuple[Kept, int] | None, tokens: Sequence[int]) -> tuple[int, int]:
-        """A sequence for these tokens, and how many of them it holds already.
+    def _known(self, found: tuple[Kept, int] | None, tokens: Sequence[int], sequence: int) -> int:
+        """Put what is known of these tokens into a sequence; returns how many that are.
 
-        At least two tokens are left to compute. With no other sequence open the cache is cleared
-        first: in a tidy cache the same prompt gives the same numbers to the last bit.
+        At least two tokens are left to compute.
         """
-        sequence = self._take()
         if found is None:
-            return sequence, 0
+            return 0
         kept, shared = found
         length = min(shared, len(tokens) - 2)
         if length < SHORTEST or not self.context.restore_sequence(sequence, kept.state):
             self.context.drop_sequence(sequence)
-            return sequence, 0
+            return 0
         self.context.drop_sequence(sequence, length)
         if length == shared and self._prefixes.wants_head(kept, shared, tokens):
             self._save(kept.key, tokens[:shared], sequence, head=True)
-        return sequence, length
+        return length
 
     def _take(self) -> int:
+        """A free sequence; with no other one open the cache is cleared first.
+
+        In a tidy cache the same prompt gives the same numbers to the last bit.
+        """
         if not self.open:
             self.context.clear()
         sequence = self.free.pop()

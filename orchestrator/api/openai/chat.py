@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from interns.completion import CompletionRequest, Message, Sampling, TokenScore
-from interns.errors import InvalidInput
 from orchestrator.api.openai import tools
 from orchestrator.api.openai.bodies import ChatBody
+from orchestrator.api.openai.messages import read_turn
 from orchestrator.api.openai.models import Who, find_model
 from orchestrator.api.openai.options import constraint_of, sampling_of
 from orchestrator.api.openai.shapes import (
@@ -61,12 +61,13 @@ def read_request(desk: Desk, body: ChatBody, cancel: threading.Event) -> Asked:
     if constraint is not None:  # an intern's own bound is for its own kind of answer
         sampling.setdefault("max_tokens", HELD_TOKENS)
     wish = Wish(sampling, constraint, body.deadline_s)
-    turns = [_turn(message) for message in body.messages]
+    turns = [read_turn(message) for message in body.messages]
     if who.intern is None and not who.routed:
         if functions:
             turns.insert(0, {"role": "system", "content": tools.instruction(functions)})
         return Asked(body, who, functions, _base_events(desk, turns, wish, cancel))
-    # The system prompt of an intern is the charter's: it was trained on that one.
+    # The system prompt of an intern is the charter's: it was trained on that one. So no system text
+    # and no list of tools is put in; the schema alone holds it to a call of one of them.
     spoken = [turn for turn in turns if turn["role"] != "system"]
     events = chat(desk, spoken, intern=who.intern, knowledge=None, cancel=cancel, wish=wish)
     return Asked(body, who, functions, _raised(events))
@@ -83,7 +84,7 @@ def whole(asked: Asked) -> Json:
     for event in asked.events:
         scores += event.get("scores", ())
         done = event
-    message: Json = {"role": "assistant", "content": done["text"], "refusal": None}
+    message: Json = {"role": "assistant", "content": done["text"], "refusal": done.get("why")}
     reason = finish_reason(done["finish_reason"])
     calls = tools.read_call(done["text"]) if asked.functions else None
     if calls:
@@ -128,6 +129,8 @@ def chunks(asked: Asked) -> Iterator[Json]:
 
 def _ends(asked: Asked, done: Json) -> Iterator[tuple[Json, str | None, Json | None]]:
     reason = finish_reason(done["finish_reason"])
+    if done.get("why"):
+        yield {"refusal": done["why"]}, None, None
     calls = tools.read_call(done["text"]) if asked.functions else None
     if calls:
         yield {"tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]}, None, None
@@ -136,26 +139,6 @@ def _ends(asked: Asked, done: Json) -> Iterator[tuple[Json, str | None, Json | N
         yield {"content": done["text"]}, None, None
     labelled = asked.body.logprobs and done.get("probabilities")
     yield {}, reason, _logprobs(asked.body, done, []) if labelled else None
-
-
-def _turn(message: Json) -> dict[str, str]:
-    role, content = message.get("role"), message.get("content")
-    if isinstance(content, list):
-        if any(part.get("type") != "text" for part in content if isinstance(part, dict)):
-            raise InvalidInput("Only text can be read, no images, sounds or files.")
-        content = "".join(str(part["text"]) for part in content if isinstance(part, dict))
-    if content is None and message.get("tool_calls"):
-        content = str(message["tool_calls"])
-    if not isinstance(content, str):
-        raise InvalidInput("A message has no text.", 'Send {"role": "user", "content": "…"}.')
-    match role:
-        case "system" | "developer":
-            return {"role": "system", "content": content}
-        case "user" | "tool" | "function":
-            return {"role": "user", "content": content}
-        case "assistant":
-            return {"role": "assistant", "content": content}
-    raise InvalidInput(f"A message has the unknown role {role!r}.", "Use system, user, assistant.")
 
 
 def _base_events(

@@ -9,14 +9,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
+from interns.base_model import BaseModelRef
 from interns.completion import Completion, CompletionRequest, Sampling, TokenScore
 from interns.errors import InvalidInput
+from interns.gguf.reader import read_gguf
 from orchestrator.api.openai.bodies import CompletionBody
 from orchestrator.api.openai.models import find_model
 from orchestrator.api.openai.options import constraint_of, sampling_of
-from orchestrator.api.openai.shapes import finish_reason, stamp, token_text, usage
+from orchestrator.api.openai.shapes import cut_short, finish_reason, stamp, token_text, usage
 from orchestrator.desk import Desk
 
 Json = dict[str, Any]
@@ -62,8 +65,14 @@ def whole(
         InternsError: What went wrong with the first that failed.
     """
     runtime = desk.runtime
+
+    def complete(request: CompletionRequest) -> Completion:
+        if cancel.is_set():  # the engine scores a prompt to its end, so none is begun for nobody
+            raise cut_short()
+        return runtime.complete(request, cancel=cancel)
+
     with ThreadPoolExecutor(min(_AT_ONCE, len(requests))) as pool:
-        answers = list(pool.map(lambda each: runtime.complete(each, cancel=cancel), requests))
+        answers = list(pool.map(complete, requests))
     return {
         **stamp("cmpl", "text_completion", body.model),
         "choices": [_choice(i, answer, body) for i, answer in enumerate(answers)],
@@ -100,11 +109,11 @@ def chunks(
 def _prompts(desk: Desk, given: str | list[str] | list[int] | list[list[int]]) -> list[list[int]]:
     match given:
         case str():
-            prompts = [desk.runtime.tokenize(given)]
+            prompts = [_read(desk, given)]
         case [int(), *_]:
             prompts = [given]  # type: ignore[list-item]  # pydantic made sure
         case [str(), *_]:
-            prompts = [desk.runtime.tokenize(str(text)) for text in given]
+            prompts = [_read(desk, str(text)) for text in given]
         case _:
             prompts = given  # type: ignore[assignment]  # pydantic made sure
     if not prompts or not all(prompts):
@@ -112,6 +121,20 @@ def _prompts(desk: Desk, given: str | list[str] | list[int] | list[list[int]]) -
     if len(prompts) > MOST_PROMPTS:
         raise InvalidInput(f"{MOST_PROMPTS} prompts are the most.", "Send several requests.")
     return prompts
+
+
+def _read(desk: Desk, text: str) -> list[int]:
+    ids, begins = desk.runtime.tokenize(text), _begins(desk.base)
+    return ids if not begins or ids[:1] == begins else [*begins, *ids]
+
+
+@lru_cache(maxsize=4)
+def _begins(base: BaseModelRef) -> list[int]:
+    """What belongs before a text where the base's file says so, as llama-server and vLLM add it."""
+    file = read_gguf(base.gguf)
+    if file.metadata.get("tokenizer.ggml.add_bos_token") is not True:
+        return []
+    return [int(file.number("tokenizer.ggml.bos_token_id"))]
 
 
 def _choice(index: int, answer: Completion, body: CompletionBody) -> Json:

@@ -27,7 +27,10 @@ def embed(desk: Desk, body: EmbeddingBody) -> Json:
         raise NotFound(f"There is no embedding model {body.model!r}.", f"Use {name!r}.")
     texts = [body.input] if isinstance(body.input, str) else body.input
     if not texts or len(texts) > MOST_TEXTS or not all(isinstance(t, str) and t for t in texts):
-        raise InvalidInput(f"input takes 1 to {MOST_TEXTS} texts, none of them empty.")
+        raise InvalidInput(
+            f"input takes 1 to {MOST_TEXTS} texts, none of them empty.",
+            "Send texts, not token ids, and more than that in several requests.",
+        )
     embedder = desk.embedder.get()
     if body.dimensions not in (None, embedder.dimensions):
         raise InvalidInput(f"{name} has {embedder.dimensions} dimensions.", "Leave them out.")

@@ -76,7 +76,9 @@ def _structured(wanted: Mapping[str, Any]) -> Constraint:
             return JsonSchema(schema)
         case {"grammar": str(gbnf)}:
             return Grammar(gbnf)
-    raise InvalidInput("structured_outputs takes choice, json or grammar.")
+    raise InvalidInput(
+        "structured_outputs takes choice, json or grammar.", 'Send {"choice": ["yes", "no"]}.'
+    )
 
 
 def _refuse_unknown(body: ChatBody | CompletionBody) -> None:

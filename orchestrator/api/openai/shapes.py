@@ -45,8 +45,13 @@ def finish_reason(ours: str) -> str:
         Unavailable: It was cut short, which only a stopping office does to a client that listens.
     """
     if ours == "cancelled":
-        raise Unavailable("The office is stopping.", "Send the request again in a moment.")
+        raise cut_short()
     return _REASONS.get(ours, ours)
+
+
+def cut_short() -> Unavailable:
+    """Return what is told instead of an answer that was given up."""
+    return Unavailable("The office is stopping.", "Send the request again in a moment.")
 
 
 def chat_logprobs(scores: Iterable[TokenScore]) -> Json:

@@ -116,6 +116,10 @@ def test_tokenizer_learns_one_that_loads_with_equal_ids(
     with pytest.raises(InvalidInput, match="give only"):
         train_tokenizer(texts, 5000, tmp_path / "large.json")
     assert not (tmp_path / "large.json").exists()
+    with pytest.raises(InvalidInput, match="is a folder"):
+        train_tokenizer(texts, 540, tmp_path)
+    with pytest.raises(InvalidInput, match="cannot be the folder"):
+        train_tokenizer(texts, 540, out / "below.json")
 
 
 def test_export_replaces_a_base_and_states_what_it_learned(

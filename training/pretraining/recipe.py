@@ -76,7 +76,8 @@ class Course:
         other_rate: AdamW's peak learning rate, for the embedding and the norms.
         weight_decay: Decoupled, on matrices only.
         clip: Largest norm of the gradient.
-        seed: Same seed and data, same model (bit for bit on a CPU with as many threads).
+        seed: Same seed and data, same model (bit for bit on a CPU with as many threads; tested without
+            compilation).
         skills: Chats to generate by program.
         held_out_every: Updates between two looks at held-out text.
         held_out_rows: Sequences per group in such a look.

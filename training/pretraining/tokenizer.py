@@ -17,6 +17,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from interns.errors import BrokenFile, Incompatible, InvalidInput
 from interns.gguf.writing import whole_file
 from training.pretraining.chat import BOS, END, PAD, TURN
+from training.pretraining.folder import make_folder
 
 RESERVED = 256  # control tokens that mixed-adapter batches need
 # As the file states each of them: found wherever it stands, exactly as it is.
@@ -39,9 +40,12 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, out: Path) -> Tokeniz
         out: The file to write, whole or absent.
 
     Raises:
-        InvalidInput: The texts are too few for so many tokens.
+        InvalidInput: The texts are too few for so many tokens, or `out` cannot be a file.
         NoSpace: The disk is full.
     """
+    if out.is_dir():
+        raise InvalidInput(f"{out} is a folder.", f"Name a file: {out / 'tokenizer.json'}")
+    make_folder(out.parent)
     tokenizer = _blank()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,

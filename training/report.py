@@ -159,7 +159,8 @@ def _control(exam: Exam) -> list[str]:
 def _recipe(recipe: Mapping[str, Any]) -> list[str]:
     tuning = recipe.get("tuning", {})
     shown = ("rank", "alpha", "rslora", "lr", "batch_tokens", "max_tokens", "seed")
-    lines = [f"- {name}: {recipe[name]}" for name in shown]
+    used = {**recipe, "lr": tuning.get("rate") or recipe["lr"]}
+    lines = [f"- {name}: {used[name]}" for name in shown]
     if tuning:
         lines.append(
             f"- {tuning['epochs']} passes, {tuning['steps']} steps, {tuning['tokens']} tokens in "

@@ -78,6 +78,7 @@ class Tuned:
         tokens_per_s: Their ratio.
         too_long: Lessons per pass that did not fit `max_tokens`.
         parameters: Trained numbers.
+        rate: Peak learning rate; 0 of runs that did not note it.
     """
 
     steps: int
@@ -89,6 +90,7 @@ class Tuned:
     tokens_per_s: float
     too_long: int
     parameters: int
+    rate: float = 0.0
 
 
 @dataclass
@@ -102,6 +104,7 @@ class _State:
     seconds: float = 0.0
     loss: float = float("nan")
     eval_loss: float | None = None
+    rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class _Tuning:
             self.model = _adapted(base, job.recipe)
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.weights, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True
+            self.weights, lr=0.0, weight_decay=self.recipe.weight_decay, fused=True
         )
         self.state = _State()
         self.epochs = self.recipe.passes(len(job.splits.train))
@@ -237,8 +240,9 @@ class _Tuning:
     def step(self, lessons: Sequence[Lesson], in_epoch: int) -> float:
         state = self.state
         done = (state.epoch + state.batch / in_epoch) / self.epochs
+        state.rate = self.recipe.rate(in_epoch * self.epochs)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, done)
+            group["lr"] = state.rate * share_of_rate(self.recipe.warmup, done)
         batch = collate(lessons, self.encoder.stop_id)
         loss = self.loss(batch)
         torch.autograd.backward(loss)
@@ -263,8 +267,7 @@ class _Tuning:
             raise LossNotFinite(
                 f"Training diverged at step {self.state.step + 1}: the loss is {loss:g}, the "
                 f"gradient {gradient:g}.",
-                f"Lower the learning rate in the recipe; it is {self.recipe.lr:g}, "
-                f"the default is {Recipe.lr:g}.",
+                f"Lower the learning rate in the recipe, lr; it is {self.state.rate:g}.",
             )
 
     @torch.no_grad()
@@ -314,15 +317,16 @@ class _Tuning:
             tokens_per_s=state.tokens / max(1e-9, state.seconds),
             too_long=self.too_long,
             parameters=sum(weight.numel() for weight in self.weights),
+            rate=state.rate,
         )
 
 
-def learning_rate(recipe: Recipe, done: float) -> float:
+def share_of_rate(warmup: float, done: float) -> float:
     """Rise linearly during the warm-up, then fall along a cosine to a tenth of the peak."""
-    if done < recipe.warmup:
-        return recipe.lr * (0.1 + 0.9 * done / recipe.warmup)
-    rest = (done - recipe.warmup) / (1 - recipe.warmup)
-    return recipe.lr * (0.1 + 0.45 * (1 + math.cos(math.pi * rest)))
+    if done < warmup:
+        return 0.1 + 0.9 * done / warmup
+    rest = (done - warmup) / (1 - warmup)
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * rest))
 
 
 def answer_loss(model: Any, batch: Batch, device: torch.device) -> torch.Tensor:

@@ -14,7 +14,15 @@ from training.recipe import Recipe, load_overrides, make_recipe
 
 def test_overrides_win_over_the_skill_and_the_defaults() -> None:
     assert make_recipe(Skill.WRITE, {}).lr != Recipe.lr
+    assert make_recipe(Skill.WRITE, {}).rate(9000) == make_recipe(Skill.WRITE, {}).lr
     assert make_recipe(Skill.WRITE, {"lr": 1}).lr == 1.0
+
+
+def test_rate_is_lower_the_longer_the_run_when_none_is_set() -> None:
+    recipe = make_recipe(Skill.CLASSIFY, {})
+    assert recipe.rate(1) == recipe.rate(200) == 2e-3
+    assert recipe.rate(800) == pytest.approx(1e-3)
+    assert make_recipe(Skill.CLASSIFY, {"lr": 3e-4}).rate(10_000) == 3e-4
 
 
 @pytest.mark.parametrize(

@@ -276,8 +276,9 @@ class OpenAIRuntime:
         self, request: CompletionRequest, answer: Answer, body: Json, cancel: threading.Event
     ) -> Iterator[Delta]:
         events = Events()
-        coming = self._far.listen("/completions", body, events)
+        # Counted from before it is sent: the far end calls what its own deadline ended cut in length.
         deadline = time.monotonic() + (request.deadline_s or math.inf)
+        coming = self._far.listen("/completions", body, events)
         try:
             while True:
                 if cancel.is_set() or time.monotonic() >= deadline:

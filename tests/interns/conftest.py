@@ -110,9 +110,10 @@ def make_adapter(make_peft: MakePeft, base: BaseModelRef) -> MakeAdapter:
         *,
         use_rslora: bool = True,
         strength: float = 0.03,
+        rank: int = 4,
         on: BaseModelRef = base,
     ) -> Adapter:
-        folder = make_peft(seed, gguf=on.gguf, use_rslora=use_rslora, strength=strength)
+        folder = make_peft(seed, rank=rank, gguf=on.gguf, use_rslora=use_rslora, strength=strength)
         return write_adapter_gguf(folder, on, folder / "adapter.gguf", metadata={})
 
     return make

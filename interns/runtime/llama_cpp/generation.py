@@ -190,14 +190,14 @@ class Pieces:
         if isinstance(piece, InternsError):
             self.close()
             raise piece
-        if piece.completion is not None:
-            self.close()
+        self._over = piece.completion is not None  # whole: there is nothing left to cancel
         return piece
 
     def close(self) -> None:
         """Cancel what is left of the answer; safe to call twice."""
-        self._over = True
-        self._cancel.set()
+        if not self._over:
+            self._over = True
+            self._cancel.set()
 
     __del__ = close
 

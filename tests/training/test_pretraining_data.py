@@ -237,9 +237,10 @@ def test_instruction_sets_are_read_in_their_own_forms(tmp_path: Path) -> None:
     labels = {chat[-1].content for chat in found["bitext_customer_support_intents"]}
     assert labels == {"greet", "leave"}
     assert all("greet" in c[0].content for c in found["bitext_customer_support_intents"])
-    (tmp_path / "gsm8k" / "train.jsonl").write_text('{"question": "2')
-    with pytest.raises(BrokenFile, match="gsm8k"):
-        [list(documents) for _, _, documents in read_sets(tmp_path)]
+    for damage in ('{"question": "2', '{"question": "\\ud800", "answer": "#### 4"}\n'):
+        (tmp_path / "gsm8k" / "train.jsonl").write_text(damage)
+        with pytest.raises(BrokenFile, match="gsm8k"):
+            [list(documents) for _, _, documents in read_sets(tmp_path)]
 
 
 def test_the_exam_of_the_interviewer_and_other_licences_are_not_read(tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ SETS: Mapping[str, tuple[str, Reader]] = {
 def _checked(path: Path, read: Reader) -> Iterator[Chat]:
     with _whole(path):
         for chat in read(path, random.Random(f"chats/{path.name}")):
+            for message in chat:
+                message.content.encode()  # a ValueError for half of a surrogate pair
             if chat[-1].content and len(chat[-1].content) <= _LONGEST:
                 yield chat
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +105,32 @@ def test_old_version_is_refused_when_its_file_was_replaced_and_its_weights_were_
         new = dataclasses.replace(adapters[1])
         assert engine.complete(_request(new)).completion_tokens > 0
         assert engine.stats()["adapter_users"] == 0
+
+
+class Overtaken(Model):
+    """Somebody replaces the file after it was hashed and before llama.cpp opens it."""
+
+    by: Path
+
+    def load_adapter(self, path):
+        beside = path.with_suffix(".new")
+        shutil.copy(self.by, beside)
+        beside.replace(path)
+        return super().load_adapter(path)
+
+
+def test_weights_that_came_between_hash_and_load_are_not_taken(base, adapters, tmp_path):
+    path = tmp_path / "adapter.gguf"
+    shutil.copy(adapters[0].path, path)
+    model = Overtaken(base.gguf)
+    model.by = adapters[1].path
+    context = Context(model, ContextSize(256, 2, 32, 32, 1, 1))
+    pool = AdapterPool(model, context, 2, 2**30)
+    with pytest.raises(BrokenFile, match="changed"):
+        pool.take(dataclasses.replace(adapters[0], path=path))
+    assert pool.stats()["adapters_loaded"] == 0
+    context.close()
+    model.close()
 
 
 def test_longest_unused_is_given_up_within_number_and_budget(model, make_adapter):

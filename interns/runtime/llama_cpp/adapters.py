@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.errors import BrokenFile, Incompatible
+from interns.errors import BrokenFile, Incompatible, NotFound
 from interns.gguf.adapter_file import check_adapter, file_sha256
 from interns.runtime.llama_cpp.library import Context, Model
 
@@ -81,10 +82,15 @@ class AdapterPool:
             self._users[adapter.sha256] -= 1
 
     def _load(self, adapter: Adapter) -> tuple[Any, int]:
+        before = _state(adapter.path)
         _check_content(adapter)  # it may have been changed since it was verified
-        size = adapter.path.stat().st_size
+        size = before[0]
         self._make_room(size)
-        return self._model.load_adapter(adapter.path), size
+        pointer = self._model.load_adapter(adapter.path)
+        if _state(adapter.path) != before:  # replaced between the two looks: who knows by what
+            self._model.free_adapter(pointer)
+            raise _changed(adapter)
+        return pointer, size
 
     def _make_room(self, size: int) -> None:
         for sha in [sha for sha in self._loaded if not self._users.get(sha)]:
@@ -98,7 +104,24 @@ class AdapterPool:
 
 def _check_content(adapter: Adapter) -> None:
     if file_sha256(adapter.path) != adapter.sha256:
-        raise BrokenFile(
-            f"{adapter.path.name} was changed after it was registered.",
-            "Import the intern again, or roll back to another version.",
-        )
+        raise _changed(adapter)
+
+
+def _changed(adapter: Adapter) -> BrokenFile:
+    return BrokenFile(
+        f"{adapter.path.name} was changed after it was registered.",
+        "Import the intern again, or roll back to another version.",
+    )
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What a file cannot be replaced or written without changing.
+
+    Raises:
+        NotFound: It is gone.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise NotFound(f"There is no file {path}.", "Import the intern again.") from error
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -108,27 +108,36 @@ def test_old_version_is_refused_when_its_file_was_replaced_and_its_weights_were_
 
 
 class Overtaken(Model):
-    """Somebody replaces the file after it was hashed and before llama.cpp opens it."""
+    """Somebody replaces the file, or takes it away, while it is looked at and loaded."""
 
-    by: Path
+    by: Path | None
 
     def load_adapter(self, path):
+        if self.by is None:
+            loaded = super().load_adapter(path)
+            path.unlink()
+            return loaded
         beside = path.with_suffix(".new")
         shutil.copy(self.by, beside)
         beside.replace(path)
         return super().load_adapter(path)
 
+    def free_adapter(self, pointer):
+        self.freed = getattr(self, "freed", 0) + 1
+        super().free_adapter(pointer)
 
-def test_weights_that_came_between_hash_and_load_are_not_taken(base, adapters, tmp_path):
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_weights_that_came_between_hash_and_load_are_not_taken(base, adapters, tmp_path, gone):
     path = tmp_path / "adapter.gguf"
     shutil.copy(adapters[0].path, path)
     model = Overtaken(base.gguf)
-    model.by = adapters[1].path
+    model.by = None if gone else adapters[1].path
     context = Context(model, ContextSize(256, 2, 32, 32, 1, 1))
     pool = AdapterPool(model, context, 2, 2**30)
     with pytest.raises(BrokenFile, match="changed"):
         pool.take(dataclasses.replace(adapters[0], path=path))
-    assert pool.stats()["adapters_loaded"] == 0
+    assert (pool.stats()["adapters_loaded"], model.freed) == (0, 1)
     context.close()
     model.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.errors import BrokenFile, Incompatible, NotFound
+from interns.errors import BrokenFile, Incompatible
 from interns.gguf.adapter_file import check_adapter, file_sha256
 from interns.runtime.llama_cpp.library import Context, Model
 
@@ -84,7 +84,7 @@ class AdapterPool:
     def _load(self, adapter: Adapter) -> tuple[Any, int]:
         before = _state(adapter.path)
         _check_content(adapter)  # it may have been changed since it was verified
-        size = before[0]
+        size = adapter.path.stat().st_size
         self._make_room(size)
         pointer = self._model.load_adapter(adapter.path)
         if _state(adapter.path) != before:  # replaced between the two looks: who knows by what
@@ -114,14 +114,10 @@ def _changed(adapter: Adapter) -> BrokenFile:
     )
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    """What a file cannot be replaced or written without changing.
-
-    Raises:
-        NotFound: It is gone.
-    """
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What a file cannot be replaced, written or taken away without changing."""
     try:
         found = path.stat()
-    except OSError as error:
-        raise NotFound(f"There is no file {path}.", "Import the intern again.") from error
+    except OSError:
+        return None
     return found.st_size, found.st_mtime_ns, found.st_ino

@@ -88,7 +88,7 @@ class Lane:
         if job.begun or not isinstance(job, Generation):
             return False
         return any(
-            (end := run.decoded + _WORTH_WAITING) <= min(len(job.prompt), len(run.prompt)) - 2
+            (end := run.decoded + _WORTH_WAITING) <= len(job.prompt) - 2
             and run.prompt[:end] == job.prompt[:end]
             for run in self.runs
         )

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from interns.base_model import BaseModelRef
 from interns.bases import starter
@@ -101,10 +102,8 @@ def won(more: Array, less: Array, more_ids: list[int], less_ids: list[int]) -> W
 
 def log_probabilities(engine: LlamaEngine, ids: list[int]) -> Array:
     """Of every token after those before it, in nats; 0 for the first, which follows nothing."""
-    logits = engine.logits(ids).astype(np.float64)[:-1]
-    largest = logits.max(axis=1)
-    norms = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
-    return np.concatenate([[0.0], logits[np.arange(len(ids) - 1), ids[1:]] - norms])
+    rows = special.log_softmax(engine.logits(ids)[:-1].astype(np.float64), axis=-1)
+    return np.concatenate([[0.0], rows[np.arange(len(ids) - 1), ids[1:]]])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import resource
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,8 @@ import torch
 
 from interns.errors import Conflict, Incompatible, InternsError, InvalidInput
 from tests.training.conftest import environment
-from tests.training.test_pretraining_data import RECIPES, numbered, write_corpus
+from tests.training.pretraining import lay_out, refuse_on_a_full_disk
+from tests.training.test_pretraining_data import RECIPES, numbered
 from tests.training.test_pretraining_prepare import SHORT
 from training.pretrain import main
 from training.pretraining.export import COMMITTED, export_base
@@ -37,13 +37,8 @@ TINY = ROOT / "tests" / "tiny"
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe of two steps, a corpus, and ``tokens`` made from it by the command."""
     folder = tmp_path_factory.mktemp("commands")
-    (folder / "recipe.toml").write_text(SHORT)
-    (folder / "tokenizer.json").write_bytes(COMMITTED.read_bytes())
-    (folder / "corpus").mkdir()
-    write_corpus(folder / "corpus" / "a.jsonl.xz", numbered(200))
-    write_corpus(
-        folder / "corpus" / "b.jsonl.xz", [{"text": f"B {r['text']}"} for r in numbered(90)]
-    )
+    others = [{"text": f"B {row['text']}"} for row in numbered(90)]
+    lay_out(folder, SHORT, {"a": numbered(200), "b": others})
     given = ("--corpus", str(folder / "corpus"), "--out", str(folder / "tokens"))
     assert main(["prepare", str(folder / "recipe.toml"), *given, "--part-mib", "0.001"]) == 0
     return folder
@@ -238,24 +233,8 @@ def test_a_run_that_goes_on_or_was_killed_is_not_exported_as_what_it_was(
 
 def test_a_full_disk_while_exporting_leaves_the_old_base(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(TINY, tmp_path / "made")
-
-    def lower() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "training.pretrain", "export"),
-            *(str(finished), str(tmp_path / "made")),
-        ],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        preexec_fn=lower,
-    )
-    assert done.returncode == 1, done.stderr
-    assert json.loads(done.stderr.splitlines()[-1])["code"] == "no_space"
+    exporting = (sys.executable, "-m", "training.pretrain", "export")
+    refuse_on_a_full_disk([*exporting, str(finished), str(tmp_path / "made")], 100_000)
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
     assert (tmp_path / "made" / "base.gguf").read_bytes() == (TINY / "base.gguf").read_bytes()
 

@@ -241,6 +241,12 @@ def test_instruction_sets_are_read_in_their_own_forms(tmp_path: Path) -> None:
         (tmp_path / "gsm8k" / "train.jsonl").write_text(damage)
         with pytest.raises(BrokenFile, match="gsm8k"):
             [list(documents) for _, _, documents in read_sets(tmp_path)]
+    table = (
+        tmp_path / "bitext_customer_support_intents" / SETS["bitext_customer_support_intents"][0]
+    )
+    table.write_text(f"flags,utterance,category,intent\nB,{'x' * 200_000},X,greet\n")
+    with pytest.raises(BrokenFile, match="bitext"):  # longer than a field of a table may be
+        [list(texts) for _, path, texts in read_sets(tmp_path) if path == table]
 
 
 def test_the_exam_of_the_interviewer_and_other_licences_are_not_read(tmp_path: Path) -> None:

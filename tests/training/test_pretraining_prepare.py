@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import resource
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ import pytest
 
 from interns.errors import BrokenFile, Conflict, Incompatible, InvalidInput
 from tests.training.conftest import environment
+from tests.training.pretraining import lay_out, refuse_on_a_full_disk
 from tests.training.test_pretraining_data import numbered, write_corpus
 from tests.training.test_pretraining_run import RECIPE
 from training.pretrain import main
@@ -33,13 +32,12 @@ QUESTION = '{"question": "2+2?", "answer": "2+2=<<2+2=4>>4\\n#### 4"}\n'
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A recipe of two steps beside the committed tokenizer, a small corpus and a set."""
-    (tmp_path / "recipe.toml").write_text(SHORT)
-    (tmp_path / "tokenizer.json").write_bytes(COMMITTED.read_bytes())
-    for name in ("corpus", "sets/gsm8k"):
-        (tmp_path / name).mkdir(parents=True)
-    for number, name in enumerate("abc"):
-        rows = [row | {"text": f"{name} {row['text']}"} for row in numbered(60 + number)]
-        write_corpus(tmp_path / "corpus" / f"{name}.jsonl.xz", rows)
+    corpus = {
+        name: [row | {"text": f"{name} {row['text']}"} for row in numbered(60 + number)]
+        for number, name in enumerate("abc")
+    }
+    lay_out(tmp_path, SHORT, corpus)
+    (tmp_path / "sets" / "gsm8k").mkdir(parents=True)
     (tmp_path / "sets" / "gsm8k" / "train.jsonl").write_text(QUESTION)
     return tmp_path
 
@@ -184,19 +182,6 @@ def test_preparing_that_is_killed_ends_as_if_it_had_not_been(place: Path) -> Non
 def test_a_full_disk_while_preparing_is_told_and_the_rest_is_made_later(
     place: Path, what: str, room: int
 ) -> None:
-    def lower() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-
-    done = subprocess.run(
-        command(place, what, "made"),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        preexec_fn=lower,
-    )
-    assert done.returncode == 1, done.stderr
-    assert json.loads(done.stderr.splitlines()[-1])["code"] == "no_space"
+    refuse_on_a_full_disk(command(place, what, "made"), room)
     assert not list((place / "made").rglob("*partial*"))
     assert main(command(place, what, "made")[3:]) == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from interns.errors import Conflict, Incompatible
 from interns.gguf.reader import read_gguf
 from interns.gguf.weights import Weights
 from tests.training.conftest import environment
+from tests.training.pretraining import lay_out, refuse_on_a_full_disk
 from tests.training.test_pretraining_data import numbered, write_corpus
 from training.pretraining.checkpoint import load_checkpoint
 from training.pretraining.curves import Curve, draw
@@ -58,11 +58,7 @@ skills = 1
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe beside the committed tokenizer, and a small corpus."""
     folder = tmp_path_factory.mktemp("pretrain")
-    (folder / "recipe.toml").write_text(RECIPE)
-    (folder / "tokenizer.json").write_bytes(COMMITTED.read_bytes())
-    (folder / "corpus").mkdir()
-    write_corpus(folder / "corpus" / "parts.jsonl.xz", numbered(600))
-    return folder
+    return lay_out(folder, RECIPE, {"parts": numbered(600)})
 
 
 def command(place: Path, out: Path, *more: str) -> list[str]:
@@ -221,13 +217,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(
     prepared = str(finished / "prepared")
     assert run(place, out, "--corpus", prepared, "--minutes", "0").returncode == 3
     before = (out / "checkpoint.pt").read_bytes()
-
-    def lower() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-
-    full = run(place, out, "--corpus", prepared, preexec_fn=lower)
-    assert full.returncode == 1, full.stderr
-    assert json.loads(full.stderr.splitlines()[-1])["code"] == "no_space"
+    refuse_on_a_full_disk(command(place, out, "--corpus", prepared), 1_000_000)
     assert (out / "checkpoint.pt").read_bytes() == before
     assert not [path for path in out.iterdir() if "partial" in path.name]
     assert run(place, out, "--corpus", prepared).returncode == 0

@@ -6,18 +6,13 @@ examined.
 
 from __future__ import annotations
 
-import csv
-import json
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from interns.charter import Charter
 from interns.completion import Message
-from interns.errors import BrokenFile
 from interns.intern import Profile
 from interns.prompt import baseline_messages
 from interns.skill import Skill
@@ -25,7 +20,9 @@ from training.pretraining import words
 from training.pretraining.chat import Chat, make_chat
 from training.pretraining.corpus import Document, clean, licence_of
 from training.pretraining.interviews import licences, may_be_read
+from training.pretraining.setfile import csv_rows, json_lines, whole
 
+_FIX = "Fetch the set anew, or take its folder away."
 _LONGEST = 6000  # characters of an answer worth learning whole
 _SUMS = re.compile(r"<<[^>]*>>")
 _BITEXT_ROWS = 10_000
@@ -47,33 +44,33 @@ def licence_of_set(path: Path) -> str:
     """
     if path.name != SETS["interview_qa"][0]:
         return licence_of(path)
-    with _whole(path):
-        return licences(filter(may_be_read, _json_lines(path)))
+    with whole(path, _FIX):
+        return licences(filter(may_be_read, json_lines(path)))
 
 
 def dolly(path: Path, rng: random.Random) -> Iterator[Chat]:
     """databricks-dolly-15k: instruction, perhaps with a text, and a person's answer."""
-    for row in _json_lines(path):
+    for row in json_lines(path):
         context = clean(row["context"])
         yield _plain(rng, f"{clean(row['instruction'])}\n\n{context}", clean(row["response"]))
 
 
 def gsm8k(path: Path, rng: random.Random) -> Iterator[Chat]:
     """Word problems with their way of solving, without the calculator's marks."""
-    for row in _json_lines(path):
+    for row in json_lines(path):
         worked = _SUMS.sub("", row["answer"]).replace("\n#### ", "\nThe answer is ")
         yield _plain(rng, row["question"], f"{worked}.")
 
 
 def interviews(path: Path, rng: random.Random) -> Iterator[Chat]:
     """Interview questions with model answers, without those of the exam."""
-    for row in filter(may_be_read, _json_lines(path)):
+    for row in filter(may_be_read, json_lines(path)):
         yield _plain(rng, clean(row["prompt"]), clean(row["response"]))
 
 
 def self_instruct(path: Path, rng: random.Random) -> Iterator[Chat]:
     """The seed tasks written by people."""
-    for row in _json_lines(path):
+    for row in json_lines(path):
         for case in row["instances"]:
             asked = f"{clean(row['instruction'])}\n\n{clean(case['input'])}"
             yield _plain(rng, asked, clean(case["output"]))
@@ -81,8 +78,7 @@ def self_instruct(path: Path, rng: random.Random) -> Iterator[Chat]:
 
 def bitext(path: Path, rng: random.Random) -> Iterator[Chat]:
     """Support requests to be sorted by intent, among labels drawn anew each time."""
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = list(csv_rows(path))
     labels = sorted({row["intent"] for row in rows})
     for row in rng.sample(rows, min(len(rows), _BITEXT_ROWS)):
         others = [name for name in labels if name != row["intent"]]
@@ -105,29 +101,12 @@ SETS: Mapping[str, tuple[str, Reader]] = {
 
 
 def _checked(path: Path, read: Reader) -> Iterator[Chat]:
-    with _whole(path):
+    with whole(path, _FIX):
         for chat in read(path, random.Random(f"chats/{path.name}")):
             for message in chat:
                 message.content.encode()  # a ValueError for half of a surrogate pair
             if chat[-1].content and len(chat[-1].content) <= _LONGEST:
                 yield chat
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BrokenFile(
-            f"{path.parent.name}/{path.name} is truncated or in another form: {error!r}.",
-            "Fetch the set anew, or take its folder away.",
-        ) from error
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
 
 
 def _plain(rng: random.Random, asked: str, answer: str) -> Chat:

@@ -6,16 +6,15 @@ other sets quote as well. A document that shares 13 words in a row with an exam 
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from interns.errors import BrokenFile
 from training.pretraining.corpus import Document
+from training.pretraining.setfile import csv_rows, json_lines, whole
 
+_FIX = "Fetch the set anew: what it examines must be kept out of the texts."
 RUN = 13  # words; shorter runs are often idioms
 _WORD = re.compile(r"[^\W_]+")
 
@@ -66,44 +65,28 @@ def _read(sets: Path) -> Iterator[tuple[str, Iterator[str]]]:
 
 def _checked(paths: Iterable[Path], texts: Callable[[Path], Iterator[str]]) -> Iterator[str]:
     for path in paths:
-        try:
+        with whole(path, _FIX):
             yield from texts(path)
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise BrokenFile(
-                f"{path.parent.name}/{path.name} is truncated or in another form: {error!r}.",
-                "Fetch the set anew: what it examines must be kept out of the texts.",
-            ) from error
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
 
 
 def _rows(*fields: str) -> Callable[[Path], Iterator[str]]:
     """Reads the texts of JSON lines."""
-    return lambda path: (row[field] for row in _json_lines(path) for field in fields)
+    return lambda path: (row[field] for row in json_lines(path) for field in fields)
 
 
 def _cells(field: str) -> Callable[[Path], Iterator[str]]:
     """Reads a column of a CSV file."""
-
-    def read(path: Path) -> Iterator[str]:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            yield from (row[field] for row in csv.DictReader(lines))
-
-    return read
+    return lambda path: (row[field] for row in csv_rows(path))
 
 
 def _papers(path: Path) -> Iterator[str]:
-    for row in _json_lines(path):
+    for row in json_lines(path):
         yield " ".join(row["source"])
         yield from row["target"]
 
 
 def _stories(path: Path) -> Iterator[str]:
-    for row in _json_lines(path):
+    for row in json_lines(path):
         yield from (section["text"] for section in row["sections"])
 
 

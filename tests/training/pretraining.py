@@ -1,17 +1,42 @@
-"""A small pre-training for tests: its folder, and its commands on a full disk."""
+"""A small pre-training for tests: its texts and tokens, its folder, its commands on a full disk."""
 
 from __future__ import annotations
 
 import json
+import lzma
 import resource
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tests.training.conftest import environment
-from tests.training.test_pretraining_data import write_corpus
 from training.pretraining.export import COMMITTED
+from training.pretraining.tokens import UNLEARNED, TokenFile
+
+RECIPES = COMMITTED.parent
+TEXT = "The river rises in the hills. It runs through the town and past the mill. " * 6
+
+
+def write_corpus(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_bytes(lzma.compress(content.encode()))
+    return path
+
+
+def numbered(count: int) -> list[dict[str, Any]]:
+    return [
+        {"id": str(i), "title": f"Part {i}", "text": f"{TEXT} Number {i}."} for i in range(count)
+    ]
+
+
+def make_file(lengths: Sequence[int], learned: int, group: str = "prose") -> TokenFile:
+    """Ids count up, so that every token can be told; the first of each document is unlearned."""
+    ids = np.arange(sum(lengths), dtype=np.uint16)
+    ids[np.cumsum([0, *lengths[:-1]])] |= UNLEARNED
+    return TokenFile("made", group, "", "", ids, np.array(lengths, dtype=np.uint32), learned)
 
 
 def lay_out(folder: Path, recipe: str, corpus: Mapping[str, Sequence[dict[str, Any]]]) -> Path:

@@ -16,8 +16,7 @@ import torch
 
 from interns.errors import Conflict, Incompatible, InternsError, InvalidInput
 from tests.training.conftest import environment
-from tests.training.pretraining import lay_out, refuse_on_a_full_disk
-from tests.training.test_pretraining_data import RECIPES, numbered
+from tests.training.pretraining import RECIPES, lay_out, numbered, refuse_on_a_full_disk
 from tests.training.test_pretraining_prepare import SHORT
 from training.pretrain import main
 from training.pretraining.export import COMMITTED, export_base

@@ -12,7 +12,7 @@ from tokenizers import pre_tokenizers
 
 from interns.bases import STARTER
 from interns.errors import BrokenFile, Incompatible, InvalidInput
-from tests.training.test_pretraining_data import TEXT, numbered, write_corpus
+from tests.training.pretraining import TEXT, numbered, write_corpus
 from training.pretraining.corpus import group_of, read_documents, sources
 from training.pretraining.curves import Curve
 from training.pretraining.export import COMMITTED

@@ -12,8 +12,7 @@ import pytest
 
 from interns.errors import BrokenFile, Conflict, Incompatible, InvalidInput
 from tests.training.conftest import environment
-from tests.training.pretraining import lay_out, refuse_on_a_full_disk
-from tests.training.test_pretraining_data import numbered, write_corpus
+from tests.training.pretraining import lay_out, numbered, refuse_on_a_full_disk, write_corpus
 from tests.training.test_pretraining_run import RECIPE
 from training.pretrain import main
 from training.pretraining.export import COMMITTED

@@ -17,8 +17,7 @@ from interns.errors import Conflict, Incompatible
 from interns.gguf.reader import read_gguf
 from interns.gguf.weights import Weights
 from tests.training.conftest import environment
-from tests.training.pretraining import lay_out, refuse_on_a_full_disk
-from tests.training.test_pretraining_data import numbered, write_corpus
+from tests.training.pretraining import lay_out, numbered, refuse_on_a_full_disk, write_corpus
 from training.pretraining.checkpoint import load_checkpoint
 from training.pretraining.curves import Curve, draw
 from training.pretraining.export import COMMITTED, export_base

@@ -67,7 +67,7 @@ def whole(
     runtime = desk.runtime
 
     def complete(request: CompletionRequest) -> Completion:
-        if cancel.is_set():  # the engine scores a prompt to its end, so none is begun for nobody
+        if cancel.is_set():  # nothing is begun for nobody, and a remote engine is not even asked
             raise cut_short()
         return runtime.complete(request, cancel=cancel)
 

@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+import openai
 import pytest
 
 from interns.bases import starter
@@ -49,6 +51,41 @@ def office_home(home_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     shutil.copytree(home_template, tmp_path / "home")
     return Paths(tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def office(home_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OfficeClient]:
+    """One daemon for all tests of a file, on a copy of the home."""
+    home = tmp_path_factory.mktemp("openai") / "home"
+    shutil.copytree(home_template, home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INTERNS_ENGINE_THREADS", "1")
+        patch.setenv("INTERNS_ENGINE_CONTEXT_TOKENS", "1024")
+        patch.setenv("INTERNS_ENGINE_SLOTS", "2")
+        patch.setenv("INTERNS_ENGINE_QUEUE", "8")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        with OfficeClient.connect(Paths(home)) as connected:
+            yield connected
+            connected.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ai(office: OfficeClient) -> openai.OpenAI:
+    return openai.OpenAI(
+        base_url=office.status()["openai_base_url"],
+        api_key=office.paths.token.read_text().strip(),
+        max_retries=0,
+        timeout=60,
+    )
+
+
+@pytest.fixture(scope="module")
+def raw(office: OfficeClient) -> httpx.Client:
+    return httpx.Client(
+        base_url=office.status()["openai_base_url"],
+        headers={"Authorization": f"Bearer {office.paths.token.read_text().strip()}"},
+        timeout=60,
+    )
 
 
 @pytest.fixture

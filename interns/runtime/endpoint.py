@@ -24,6 +24,7 @@ Json = dict[str, Any]
 Events = SimpleQueue[Json | InternsError | None]
 T = TypeVar("T")
 
+LOOK_S = 0.05  # between two looks whether an answer is still wanted
 _TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
 
@@ -49,15 +50,32 @@ class Endpoint:
             target=_run, args=(self._loop, self._http), name="endpoint", daemon=True
         ).start()
 
-    def ask(self, path: str, body: Json | None = None) -> httpx.Response:
+    def ask(
+        self,
+        path: str,
+        body: Json | None = None,
+        *,
+        over: Callable[[], InternsError | None] = lambda: None,
+    ) -> httpx.Response:
         """Return what a path answers, refusals too; with a body it is posted.
+
+        Args:
+            path: Behind the base address.
+            body: What to post, or None to get.
+            over: Looked at while waiting: why nobody wants the answer any more, if so.
 
         Raises:
             Unavailable: It does not answer.
+            InternsError: What `over` returned.
         """
         with self.told():
             method = "GET" if body is None else "POST"
-            return self._begin(self._http.request, method, path, json=body).result()
+            coming = self._begin(self._http.request, method, path, json=body)
+            while not (why := over()):
+                with contextlib.suppress(TimeoutError):
+                    return coming.result(timeout=LOOK_S)
+            coming.cancel()
+            raise why
 
     def listen(self, path: str, body: Json, events: Events) -> Future[None]:
         """Post and put the events of the answer into a queue; None or an error is the last.

@@ -9,10 +9,9 @@ to any name with whatever it has loaded, so names are looked up in ``/models`` f
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -35,7 +34,8 @@ from interns.completion import (
 from interns.errors import Incompatible, InternsError, InvalidInput, NotFound
 from interns.gguf.reader import read_gguf
 from interns.prompt import ChatTemplate
-from interns.runtime.endpoint import Endpoint, Events
+from interns.runtime.deadline import check_deadline, cut_short, deadline_in
+from interns.runtime.endpoint import LOOK_S, Endpoint, Events
 from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
 from interns.runtime.llama_cpp.library import Model
@@ -49,8 +49,8 @@ from interns.runtime.openai_answers import (
 )
 
 Json = dict[str, Any]
+Over = Callable[[], InternsError | None]
 
-_LOOK_S = 0.05
 _LABELS_AT_ONCE = 64
 
 
@@ -103,7 +103,7 @@ class OpenAIRuntime:
             Unavailable: It cannot be reached, or this runtime was closed.
         """
         if request.echo:
-            return self._echoed(request)
+            return self._echoed(request, _until(cancel, request.deadline_s))
         last = [*self.stream(request, cancel=cancel)][-1]
         assert last.completion is not None, "the last piece carries it"  # noqa: S101 - see _pieces
         return last.completion
@@ -139,23 +139,23 @@ class OpenAIRuntime:
     ) -> ChoiceScores:
         """Probability of each choice, followed by the stop token, as the whole answer.
 
-        Each label is sent behind the prompt as a text to score (``echo`` with ``logprobs``). What
-        was sent is waited for: `cancel` and `deadline_s` are for engines that can be told.
+        Each label is sent behind the prompt as a text to score (``echo`` with ``logprobs``).
 
         Raises:
-            InvalidInput: Bad labels or temperature.
+            InvalidInput: Bad labels, temperature or deadline.
             Incompatible: The far end cannot score a prompt.
+            Unavailable: `cancel` was set or `deadline_s` passed, among others.
             InternsError: As `complete`.
         """
-        del cancel, deadline_s
         check_labels(choices)
         if not 0 < temperature < float("inf"):
             raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
+        over = _until(cancel, deadline_s)
         prompt = self._tokens(messages)
         texts = [[*prompt, *self._ids(choice), self._eos] for choice in choices]
         logprobs: list[float] = []
         for start in range(0, len(texts), _LABELS_AT_ONCE):
-            for choice in self._scored(texts[start : start + _LABELS_AT_ONCE], adapter, 0):
+            for choice in self._scored(texts[start : start + _LABELS_AT_ONCE], adapter, over):
                 text = texts[len(logprobs)]
                 scores = read_scores(choice["logprobs"], 0)
                 if len(scores) < len(text):
@@ -240,11 +240,7 @@ class OpenAIRuntime:
         sampling = request.sampling
         least = 0 if request.echo else 1
         check_sampling(sampling, self._vocabulary, least_tokens=least)
-        if request.deadline_s is not None and not request.deadline_s > 0:
-            raise InvalidInput(
-                f"A deadline of {request.deadline_s} s is not above 0.",
-                "Give the seconds the answer may take, or none.",
-            )
+        check_deadline(request.deadline_s)
         prompt = list(request.prompt) or self._tokens(request.messages)
         body: Json = {
             "model": self._named(request.adapter),
@@ -277,7 +273,7 @@ class OpenAIRuntime:
     ) -> Iterator[Delta]:
         events = Events()
         # Counted from before it is sent: the far end calls what its own deadline ended cut in length.
-        deadline = time.monotonic() + (request.deadline_s or math.inf)
+        deadline = deadline_in(request.deadline_s)
         coming = self._far.listen("/completions", body, events)
         try:
             while True:
@@ -285,7 +281,7 @@ class OpenAIRuntime:
                     last = answer.end("cancelled" if cancel.is_set() else "deadline")
                     break
                 with contextlib.suppress(Empty):
-                    event = events.get(timeout=_LOOK_S)
+                    event = events.get(timeout=LOOK_S)
                     if isinstance(event, InternsError):
                         raise event
                     if event is None:
@@ -299,17 +295,17 @@ class OpenAIRuntime:
             coming.cancel()
         yield last
 
-    def _scored(self, texts: list[list[int]], adapter: Adapter | None, count: int) -> list[Json]:
+    def _scored(self, texts: list[list[int]], adapter: Adapter | None, over: Over) -> list[Json]:
         # One token more than is wanted: not every server takes max_tokens 0.
         body = {
             "model": self._named(adapter), "prompt": texts, "max_tokens": 1, "temperature": 0,
-            "logprobs": max(1, count), "echo": True,
+            "logprobs": 1, "echo": True,
         }  # fmt: skip
-        return self._choices(body, len(texts))
+        return self._choices(body, len(texts), over)
 
-    def _choices(self, body: Json, count: int) -> list[Json]:
+    def _choices(self, body: Json, count: int, over: Over) -> list[Json]:
         with self._far.told():
-            response = self._far.ask("/completions", body)
+            response = self._far.ask("/completions", body, over=over)
             if response.is_error:
                 told = read_error(response)
                 raise _no_echo(told) if "echo" in told.message else told
@@ -318,10 +314,10 @@ class OpenAIRuntime:
             raise _no_echo()
         return choices
 
-    def _echoed(self, request: CompletionRequest) -> Completion:
+    def _echoed(self, request: CompletionRequest, over: Over) -> Completion:
         begun = time.perf_counter()
         prompt, body = self._body(request)
-        (choice,) = self._choices(body | {"echo": True}, 1)
+        (choice,) = self._choices(body | {"echo": True}, 1, over)
         scores = read_scores(choice["logprobs"], request.sampling.logprobs or 0)
         if len(scores) < len(prompt):
             raise _no_echo()
@@ -336,6 +332,18 @@ class OpenAIRuntime:
         return Completion(
             text, reason, len(prompt), 0, len(tail), total(tail), seconds, seconds, tail, head
         )
+
+
+def _until(cancel: threading.Event | None, deadline_s: float | None) -> Over:
+    """Tells when scores are no longer wanted, and why; the deadline counts from now."""
+    deadline = deadline_in(deadline_s)
+
+    def over() -> InternsError | None:
+        if cancel is not None and cancel.is_set():
+            return cut_short(late=False)
+        return cut_short(late=True) if time.monotonic() >= deadline else None
+
+    return over
 
 
 def _clean(text: str) -> str:

@@ -287,6 +287,32 @@ def test_labels_are_scored_in_whatever_order_choices_come(far, runtime):
     assert cooler[0] / cooler[1] == pytest.approx(math.exp((expected[0] - expected[1]) / 2))
 
 
+def test_scores_nobody_waits_for_any_more_are_left_at_once(far, runtime):
+    far.reads = "before the status"
+    echo = CompletionRequest((), None, Sampling(max_tokens=0), prompt=(5, 6), echo=True)
+    for ask in (
+        lambda **more: runtime.score_choices(ASKED, LABELS, **more),
+        lambda cancel=None, deadline_s=None: runtime.complete(
+            replace(echo, deadline_s=deadline_s), cancel=cancel
+        ),
+    ):
+        for why, more in (
+            ("cancelled", {"cancel": threading.Event()}),
+            ("deadline", {"deadline_s": 0.2}),
+        ):
+            far.asked.clear(), far.left.clear()
+            with ThreadPoolExecutor(1) as pool:
+                answer = pool.submit(ask, **more)
+                assert far.asked.wait(10)
+                if "cancel" in more:
+                    more["cancel"].set()
+                with pytest.raises(Unavailable, match=why):
+                    answer.result(timeout=10)
+            assert far.left.wait(10)
+    with pytest.raises(InvalidInput, match="deadline"):
+        runtime.score_choices(ASKED, LABELS, deadline_s=0.0)
+
+
 def test_endpoint_without_echo_is_named_instead_of_scored_wrongly(far, runtime):
     choices = _echo(runtime, far)
     only_written = [{**each, "logprobs": scores(("a", -0.5))} for each in choices]

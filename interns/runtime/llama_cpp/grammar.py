@@ -12,6 +12,7 @@ from interns.errors import InvalidInput
 from interns.runtime.llama_cpp.library import Model
 from interns.runtime.llama_cpp.logprobs import Logits
 from interns.runtime.llama_cpp.native import api
+from interns.runtime.llama_cpp.token_tree import Ids
 
 _ENTRY = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _LIKELY = 256
@@ -37,6 +38,7 @@ class GrammarMask:
         self._fragments = model.fragments
         self._parts = np.fromiter(self._fragments, dtype=np.int32)
         self._piece = model.piece
+        self._tree = model.tree
         self._begun = b""
         with model.words() as vocab:
             self._sampler: Any = api.llama_sampler_init_grammar(
@@ -50,35 +52,38 @@ class GrammarMask:
     def apply(self, logits: Logits) -> Logits:
         """Copy with forbidden tokens at minus infinity.
 
-        Checking every token is slow, so the likely ones are checked first; when all others together
-        weigh less than 1e-5 of those allowed, they are left out.
+        The likely ones are checked first; when all others together weigh less than 1e-5 of those
+        allowed, they are left out.
         """
+        allowed = np.full_like(logits, -np.inf)
         if len(logits) > 2 * _LIKELY:
             likely = np.argpartition(logits, -_LIKELY)[-_LIKELY:]
-            allowed = self._check(logits, likely)
-            top = float(logits[likely].max())
-            weights = np.exp(logits - top)
-            mass = float(np.exp(allowed[likely] - top).sum())
+            fitting = self._fitting(likely)
+            weights = np.exp(logits - logits[likely].max())
+            mass = float(weights[fitting].sum())
             if mass > 0 and float(weights.sum() - weights[likely].sum()) < _NEGLIGIBLE * mass:
+                allowed[fitting] = logits[fitting]
                 return allowed
-        return self._check(logits, np.flatnonzero(np.isfinite(logits)))
+        fitting = self._tree.select(self._fitting)
+        allowed[fitting] = logits[fitting]
+        return allowed
 
-    def _check(self, logits: Logits, ids: np.ndarray[Any, np.dtype[np.int64]]) -> Logits:
+    def _fitting(self, ids: Ids) -> Ids:
+        """Those of the tokens that may come next."""
         entries = np.zeros(len(ids), dtype=_ENTRY)
-        entries["id"], entries["logit"] = ids, logits[ids]
+        entries["id"] = ids
         pointer = entries.ctypes.data_as(ctypes.POINTER(api.llama_token_data))
         array = api.llama_token_data_array(data=pointer, size=len(ids), selected=-1, sorted=False)
         api.llama_sampler_apply(self._sampler, ctypes.byref(array))
-        allowed = np.full_like(logits, -np.inf)
-        allowed[entries["id"]] = entries["logit"]
-        left = entries["id"][np.isfinite(entries["logit"])]
+        left: Ids = ids[np.isfinite(entries["logit"])]
         parts = np.isin(left, self._parts)
-        if self._begun:
-            allowed[left[~parts]] = -np.inf
-        for token in left[parts].tolist():
-            if _rest(self._begun + self._fragments[token]) is None:
-                allowed[token] = -np.inf
-        return allowed
+        if not self._begun and not parts.any():
+            return left
+        fits = np.full(len(left), not self._begun)
+        rests = (_rest(self._begun + self._fragments[token]) for token in left[parts].tolist())
+        fits[parts] = [rest is not None for rest in rests]
+        fitting: Ids = left[fits]
+        return fitting
 
     def accept(self, token: int) -> None:
         """Move on by one allowed token."""

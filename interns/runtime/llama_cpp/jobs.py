@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from interns.adapter import Adapter
 from interns.completion import FinishReason
-from interns.errors import InternsError, Unavailable
+from interns.errors import InternsError
+from interns.runtime.deadline import cut_short
 from interns.runtime.llama_cpp.batch import Row
 from interns.runtime.llama_cpp.generation import Generation
 from interns.runtime.llama_cpp.library import Context
@@ -109,14 +110,8 @@ class Solo:
         """Give out the outcome; work that was cut short has none."""
         if reason == "stop":
             self.result.set_result(self.outcome)
-        elif reason == "deadline":
-            self.fail(
-                Unavailable(
-                    "The deadline passed before the scores were there.", "Raise deadline_s."
-                )
-            )
         else:
-            self.fail(Unavailable("The work was cancelled.", "Ask again."))
+            self.fail(cut_short(late=reason == "deadline"))
 
     def fail(self, error: InternsError) -> None:
         """Give the waiting caller an error."""

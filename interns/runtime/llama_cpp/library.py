@@ -21,6 +21,7 @@ import psutil
 from interns.errors import BrokenFile, Incompatible, InternsError, InvalidInput, Unavailable
 from interns.runtime.llama_cpp.batch import Batch, ContextSize, Row
 from interns.runtime.llama_cpp.native import api, forget_messages, last_messages, llama_cpp
+from interns.runtime.llama_cpp.token_tree import TokenTree
 
 _MAX_THREADS = 4
 _SMALL = 100_000_000
@@ -155,8 +156,13 @@ class Model:
     @cached_property
     def fragments(self) -> dict[int, bytes]:
         """Tokens that hold a part of a character: their bytes alone are no UTF-8."""
-        pieces = {token: self.piece(token) for token in range(self.vocab_size)}
-        return {token: piece for token, piece in pieces.items() if not _is_text(piece)}
+        pieces = ((token, self.piece(token)) for token in range(self.vocab_size))
+        return {token: piece for token, piece in pieces if not _is_text(piece)}
+
+    @cached_property
+    def tree(self) -> TokenTree:
+        """Which tokens begin others."""
+        return TokenTree([self.piece(token) for token in range(self.vocab_size)])
 
     def _read_piece(self, token: int, special: bool) -> bytes:
         size = 64

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,6 +11,7 @@ from interns.base_model import BaseModelRef
 from interns.completion import CompletionRequest, Constraint, Message
 from interns.errors import InvalidInput, TooLong
 from interns.prompt import ChatTemplate
+from interns.runtime.deadline import deadline_in
 from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.batch import ContextSize
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
@@ -67,7 +66,7 @@ class Requests:
         """An answer to be written."""
         sampling = request.sampling
         check_sampling(sampling, self._words.vocab_size)
-        deadline = _deadline(request.deadline_s)
+        deadline = deadline_in(request.deadline_s)
         prompt = self._prompt(request)
         self._verify(request.adapter)
         mask = self._mask(request.constraint)
@@ -89,7 +88,7 @@ class Requests:
     def prompt_scores(self, request: CompletionRequest, cancel: threading.Event | None) -> Solo:
         """The log-probability of every token of a prompt."""
         check_sampling(request.sampling, self._words.vocab_size, least_tokens=0)
-        deadline = _deadline(request.deadline_s)
+        deadline = deadline_in(request.deadline_s)
         prompt = self._prompt(request)
         self._verify(request.adapter)
         count = request.sampling.logprobs or 0
@@ -108,7 +107,7 @@ class Requests:
     ) -> Solo:
         """The log-probability of each label, followed by the stop token, as the whole answer."""
         check_labels(choices)
-        deadline = _deadline(deadline_s)
+        deadline = deadline_in(deadline_s)
         prompt = self.tokens(messages)
         labels = [self._words.tokenize(choice, special=False) for choice in choices]
         longest = max(map(len, labels))
@@ -187,12 +186,3 @@ class Requests:
 
     def _piece(self, token: int) -> bytes:
         return self._words.piece(token, special=True)
-
-
-def _deadline(seconds: float | None) -> float:
-    """When that is from now, on the clock of `time.monotonic`."""
-    if seconds is not None and not seconds > 0:
-        raise InvalidInput(
-            f"A deadline of {seconds} s is not above 0.", "Give more, or leave deadline_s out."
-        )
-    return time.monotonic() + (seconds or math.inf)

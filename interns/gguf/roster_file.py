@@ -2,13 +2,13 @@
 
 llama.cpp's architecture ``graniteswitch`` is a Llama that adds to every linear layer, token by
 token, the LoRA of one slot. A control token chooses the slot for everything after it in its
-sequence and is read as if it were another token. So each intern has a spare control token of the
-base, read as BOS: a prompt that begins with it instead of BOS is the prompt under that adapter.
+sequence and is read as if it were another token. So each intern has a token of its own behind the
+base's vocabulary, read as the one that all prompts begin with: a prompt that begins with it instead
+is the prompt under that adapter.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -31,13 +31,18 @@ from interns.gguf.writing import whole_file
 ARCH = "graniteswitch"
 _FROM = "llama"
 _CONTROL = 3  # LLAMA_TOKEN_TYPE_CONTROL
-_SPARE = re.compile(r"<\|reserved_\d+\|>")
 _GAIN = 15.0  # one control token outweighs e^30 other tokens
-_FORMAT = 1
+_FORMAT = 2
+# The vocabulary grows by multiples: llama.cpp multiplies faster where rows come in even blocks.
+_BLOCK = 64
 _KEY = "interns.roster."
 # The base's architecture does not read these, the roster file's would.
 _UNREAD = ("logit_scale", "residual_scale", "embedding_scale", "attention.scale")
-_TOP = ("token_embd.weight", "output_norm.weight", "output.weight")
+_VOCABULARY = ("token_embd.weight", "output.weight")  # a row for each token
+_TOP = (*_VOCABULARY, "output_norm.weight")
+_WORDS = _NAMES, _KINDS, _SCORES = tuple(
+    f"tokenizer.ggml.{each}" for each in ("tokens", "token_type", "scores")
+)
 _FUSED = ("attn_q", "attn_k", "attn_v")
 
 
@@ -48,14 +53,16 @@ class RosterFile:
     Attributes:
         path: Where it lies.
         sha256: Hash of what it was made from: base, adapters in order, strengths.
-        tokens: Control token of each adapter, by content hash and strength.
-        begins: The token that they stand for, BOS.
+        tokens: Token of each adapter, by content hash and strength.
+        begins: The token that they stand for, with which all prompts begin.
+        vocabulary: Tokens of the base; what comes after them is never written.
     """
 
     path: Path
     sha256: str
     tokens: dict[tuple[str, float], int]
     begins: int
+    vocabulary: int
 
     def obstacle(self, adapter: Adapter | None, prompt: Sequence[int]) -> str:
         """Why the file cannot answer a prompt exactly; empty if it can."""
@@ -64,38 +71,24 @@ class RosterFile:
         if (adapter.sha256, adapter.scale) not in self.tokens:
             return "an adapter is asked that is not in the roster file"
         if prompt[0] != self.begins:
-            return "a prompt does not begin with BOS"
+            return "a prompt does not begin as the base's chats do"
         return ""
 
 
-def spare_tokens(base: GgufFile) -> list[int]:
-    """Ids of the control tokens that a base reserves and its chat template does not use."""
-    names = base.metadata.get("tokenizer.ggml.tokens")
-    kinds = base.metadata.get("tokenizer.ggml.token_type")
-    if not isinstance(names, list) or not isinstance(kinds, list):
-        return []
-    template = base.text("tokenizer.chat_template")
-    return [
-        i
-        for i, (name, kind) in enumerate(zip(names, kinds, strict=False))
-        if kind == _CONTROL and _SPARE.fullmatch(name) and name not in template
-    ]
-
-
-def check_packable(base: GgufFile, adapters: int = 1) -> None:
-    """Check that a base and so many adapters can be one file.
+def check_packable(base: GgufFile) -> None:
+    """Check that a base and adapters can be one file.
 
     Raises:
         Incompatible: They cannot; says why.
     """
-    for why in _obstacles(base, adapters):
+    for why in _obstacles(base):
         raise Incompatible(
             f"The roster cannot be packed into one file: {why}.",
             "Nothing needs to be done: interns take turns instead.",
         )
 
 
-def _obstacles(base: GgufFile, adapters: int) -> Iterator[str]:
+def _obstacles(base: GgufFile) -> Iterator[str]:
     arch = base.text("general.architecture")
     if arch != _FROM:
         yield f"the base is of family {arch}, not {_FROM}"
@@ -120,10 +113,6 @@ def _obstacles(base: GgufFile, adapters: int) -> Iterator[str]:
         kinds = {base.tensors[f"blk.{i}.{leaf}.weight"].kind.name for leaf in _FUSED}
         if len(kinds) > 1:
             yield f"q, k and v of layer {i} are stored in different ways ({', '.join(kinds)})"
-    if int(base.number("tokenizer.ggml.bos_token_id", -1)) < 0:
-        yield "the base has no token that begins a prompt"
-    if adapters > (spare := len(spare_tokens(base))):
-        yield f"the base has {spare} spare control tokens and {adapters} are needed"
 
 
 def roster_sha256(base: BaseModelRef, adapters: Sequence[Adapter]) -> str:
@@ -136,6 +125,7 @@ def write_roster_gguf(
     base: BaseModelRef,
     adapters: Sequence[Adapter],
     out: Path,
+    begins: int,
     wanted: Callable[[], bool] = lambda: True,
 ) -> RosterFile:
     """Pack a base and adapters; the base's weights keep their bytes.
@@ -144,6 +134,7 @@ def write_roster_gguf(
         base: Of family ``llama``; see `check_packable`.
         adapters: Different, at least one; each was exported for this base.
         out: The file to write; whole or absent.
+        begins: The token that all prompts begin with.
         wanted: Asked before every tensor; when it says no, the writing ends.
 
     Raises:
@@ -153,15 +144,17 @@ def write_roster_gguf(
         Unavailable: It was not wanted any more.
     """
     file = read_gguf(base.gguf)
-    check_packable(file, len(adapters))
+    check_packable(file)
     loras = [_read_lora(adapter, base) for adapter in adapters]
     rank = max(lora.rank for lora in loras)
-    tokens = spare_tokens(file)[: len(adapters)]
-    begins = int(file.number("tokenizer.ggml.bos_token_id"))
+    vocabulary = file.tensors[_VOCABULARY[0]].shape[0]
+    tokens = list(range(vocabulary, vocabulary + len(adapters)))
+    more = -(-len(adapters) // _BLOCK) * _BLOCK
     with whole_file(out) as partial:
         writer = GGUFWriter(str(partial), ARCH)
         try:
             copy_metadata(GGUFReader(base.gguf), writer, _renamed)
+            _add_words(writer, file, more)
             writer.add_float32(f"{ARCH}.logit_scale", 1.0)
             # False would switch the rotary positions off.
             writer.add_bool(f"{ARCH}.rope.scaling.finetuned", True)
@@ -175,7 +168,7 @@ def write_roster_gguf(
             writer.add_string(f"{_KEY}base.sha256", base.sha256)
             writer.add_array(f"{_KEY}adapters", [adapter.sha256 for adapter in adapters])
             writer.add_array(f"{_KEY}scales", [float(adapter.scale) for adapter in adapters])
-            for _ in _write_tensors(writer, file, loras, rank):
+            for _ in _write_tensors(writer, file, loras, rank, [begins] * more):
                 if not wanted():
                     raise Unavailable(
                         "The roster file is not wanted any more.", "Set the roster again."
@@ -201,10 +194,13 @@ def read_roster(path: Path, base: BaseModelRef, adapters: Sequence[Adapter]) -> 
     seal = _seal(path)
     if not seal.exists() or seal.read_bytes().strip() != file_sha256(path).encode():
         raise BrokenFile(f"{path.name} was changed after it was made.", "Make it anew.")
-    tokens = file.metadata[f"{ARCH}.adapters.token_ids_activate"]
+    tokens, begins = (
+        file.metadata[f"{ARCH}.adapters.token_ids_{what}"] for what in ("activate", "substitute")
+    )
     keys = [(adapter.sha256, adapter.scale) for adapter in adapters]
-    begins = int(file.number("tokenizer.ggml.bos_token_id"))
-    return RosterFile(path, made_from, dict(zip(keys, tokens, strict=True)), begins)
+    return RosterFile(
+        path, made_from, dict(zip(keys, tokens, strict=True)), begins[0], vocabulary=tokens[0]
+    )
 
 
 def remove_roster(path: Path) -> None:
@@ -220,8 +216,23 @@ def _seal(path: Path) -> Path:
 def _renamed(key: str) -> str | None:
     head, _, rest = key.partition(".")
     if head != _FROM:
-        return key
-    return None if rest in _UNREAD or rest == "rope.scaling.finetuned" else f"{ARCH}.{rest}"
+        return None if key in _WORDS else key
+    left_out = {*_UNREAD, "rope.scaling.finetuned", "vocab_size"}
+    return None if rest in left_out else f"{ARCH}.{rest}"
+
+
+def _add_words(writer: GGUFWriter, base: GgufFile, more: int) -> None:
+    """The base's vocabulary, and as many control tokens behind it."""
+    names = [f"<|roster_{i}|>" for i in range(more)]
+    for key, add, added in (
+        (_NAMES, writer.add_token_list, names),
+        (_KINDS, writer.add_token_types, [_CONTROL] * more),
+        (_SCORES, writer.add_token_scores, [0.0] * more),
+    ):
+        known = base.metadata.get(key)
+        if isinstance(known, list):
+            add([*known, *added])
+    writer.add_vocab_size(base.tensors[_VOCABULARY[0]].shape[0] + more)
 
 
 @dataclass(frozen=True)
@@ -262,19 +273,20 @@ def _read_lora(adapter: Adapter, base: BaseModelRef) -> _Lora:
 
 
 def _write_tensors(
-    writer: GGUFWriter, base: GgufFile, loras: Sequence[_Lora], rank: int
+    writer: GGUFWriter, base: GgufFile, loras: Sequence[_Lora], rank: int, more: Sequence[int]
 ) -> Iterator[None]:
-    """The base's weights and the stacked adapters, one in memory at a time; stops at each."""
+    """The base's weights and the stacked adapters, one in memory at a time; stops at each.
+
+    `more` says of which token's rows those of each added token are copies.
+    """
     stored = _stored(base)
     targets = [name for name in base.tensors if name.split(".")[-2] in MODULES.values()]
     slots = len(loras) + 1
     for name, parts in stored.items():
-        kind = base.tensors[parts[0]].kind
-        size = sum(base.tensors[part].size for part in parts)
-        rows = sum(base.tensors[part].shape[0] for part in parts)
-        shape = (rows, *base.tensors[parts[0]].shape[1:])
-        shape = (size,) if len(shape) == 1 else (rows, size // rows)
-        writer.add_tensor_info(name, shape, np.dtype(np.uint8), size, kind)
+        first, size = base.tensors[parts[0]], sum(map(len, _bytes(base, parts, more)))
+        row = first.size // first.shape[0]
+        shape: tuple[int, ...] = (size,) if len(first.shape) == 1 else (size // row, row)
+        writer.add_tensor_info(name, shape, np.dtype(np.uint8), size, first.kind)
     for target in targets:
         rows, columns = base.tensors[target].shape
         stem = target.removesuffix(".weight")
@@ -290,12 +302,23 @@ def _write_tensors(
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for parts in stored.values():
-        writer.write_tensor_data(np.concatenate([base.raw(part) for part in parts]))
+        writer.write_tensor_data(np.concatenate(_bytes(base, parts, more)))
         yield
     for target in targets:
         for stack in _stacks(target, base.tensors[target].shape, loras, rank):
             writer.write_tensor_data(stack)
             yield
+
+
+def _bytes(
+    base: GgufFile, parts: Sequence[str], more: Sequence[int]
+) -> list[npt.NDArray[np.uint8]]:
+    """The bytes of these weights, with the rows of the added tokens where each token has one."""
+    found = [base.raw(part) for part in parts]
+    if parts[0] in _VOCABULARY:
+        rows = found[0].reshape(base.tensors[parts[0]].shape[0], -1)
+        found.append(rows[list(more)].ravel())
+    return found
 
 
 def _stored(base: GgufFile) -> dict[str, tuple[str, ...]]:

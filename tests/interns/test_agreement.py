@@ -59,7 +59,7 @@ def test_one_adapter_reads_in_a_crowd_when_the_mixed_batch_is_large(
     engine, starter_base, make_adapter, prompts, tmp_path
 ):
     weak = [make_adapter(seed, on=starter_base) for seed in (1, 2, 3)]
-    roster = write_roster_gguf(starter_base, weak, tmp_path / "roster.gguf")
+    roster = write_roster_gguf(starter_base, weak, tmp_path / "roster.gguf", 0)
     packed = Model(roster.path)
     try:
         for who in (
@@ -86,7 +86,7 @@ def test_shipped_interns_agree_far_closer_than_the_gate_asks(
 ):
     folders = sorted((STARTER / "interns").iterdir())
     shipped = [read_version_folder(folder).adapter for folder in folders]
-    roster = write_roster_gguf(starter_base, shipped, tmp_path / "roster.gguf")
+    roster = write_roster_gguf(starter_base, shipped, tmp_path / "roster.gguf", 0)
     packed = Model(roster.path)
     expected = partial(_read, engine)
     try:

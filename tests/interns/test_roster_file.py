@@ -23,7 +23,6 @@ from interns.gguf.roster_file import (
     RosterFile,
     check_packable,
     read_roster,
-    spare_tokens,
     write_roster_gguf,
 )
 from interns.gguf.tokenizer_json import read_tokenizer, special_tokens, write_tokenizer
@@ -48,9 +47,18 @@ def _kl(first: np.ndarray, second: np.ndarray) -> float:
     return float((np.exp(p) * (p - q)).sum(-1).mean())
 
 
-def tiny_base(folder: Path, kind: str, file_type: str = "F32", **changes: Any) -> BaseModelRef:
-    """A random base of one of `KINDS` as a GGUF file."""
+def tiny_base(
+    folder: Path,
+    kind: str,
+    file_type: str = "F32",
+    *,
+    template: str | None = None,
+    **changes: Any,
+) -> BaseModelRef:
+    """A random base of one of `KINDS` as a GGUF file, with another chat template if given."""
     source = write_tiny_base(folder / "hf", kind, **changes)
+    if template is not None:
+        (source / "chat_template.jinja").write_text(template)
     write_base_gguf(source, folder / "base.gguf", file_type, name=kind)
     write_tokenizer(read_tokenizer(source), special_tokens(source), folder)
     return BaseModelRef(kind, folder / "base.gguf", file_sha256(folder / "base.gguf"), folder)
@@ -73,14 +81,18 @@ class Packed:
         return [first, *prompt[1:]]
 
 
-@pytest.fixture(scope="module", params=["llama", "tied"])
+@pytest.fixture(
+    scope="module",
+    params=[("llama", False, 2, 0), ("llama", True, 4, 5), ("llama-2", False, 4, 1)],
+    ids=["llama", "tied, another beginning", "sentencepiece"],
+)
 def packed(request, tmp_path_factory) -> Packed:
-    folder = tmp_path_factory.mktemp(request.param)
-    tied = request.param == "tied"
-    heads = 4 if tied else 2
-    base = tiny_base(folder, "llama", tie_word_embeddings=tied, num_key_value_heads=heads)
+    kind, tied, heads, begins = request.param
+    folder = tmp_path_factory.mktemp(kind)
+    base = tiny_base(folder, kind, tie_word_embeddings=tied, num_key_value_heads=heads)
     random = np.random.default_rng(3)
-    prompts = [[0, *random.integers(70, 6000, 40).tolist()] for _ in range(6)]
+    words = read_gguf(base.gguf).tensors["token_embd.weight"].shape[0]
+    prompts = [[begins, *random.integers(70, words - 40, 40).tolist()] for _ in range(6)]
     adapters, expected = [], []
 
     def torch_says(model: Any) -> list[np.ndarray]:
@@ -95,7 +107,7 @@ def packed(request, tmp_path_factory) -> Packed:
         out = folder / f"{seed}.gguf"
         adapters.append(write_adapter_gguf(folder / f"peft{seed}", base, out, metadata={}))
         expected.append(torch_says(tuned.merge_and_unload()))
-    roster = write_roster_gguf(base, adapters, folder / "roster.gguf")
+    roster = write_roster_gguf(base, adapters, folder / "roster.gguf", begins)
     return Packed(base, adapters, roster, prompts, expected)
 
 
@@ -110,7 +122,7 @@ def exact(packed) -> Iterator[ExactLogits]:
 def test_every_intern_is_what_torch_merged(packed, exact, who):
     kls, same = [], []
     for prompt, expected in zip(packed.prompts, packed.expected[who], strict=True):
-        found = exact(packed.begun(who, prompt))
+        found = exact(packed.begun(who, prompt))[:, : packed.roster.vocabulary]
         kls.append(_kl(expected, found))
         same.append(expected.argmax(-1) == found.argmax(-1))
     assert np.mean(kls) <= MEAN_KL
@@ -122,7 +134,7 @@ def test_every_intern_is_what_torch_merged(packed, exact, who):
 def test_one_batch_holds_all_interns(packed):
     size = ContextSize(512, 8, 512, 512, 1, 1)
     model = Model(packed.roster.path)
-    context = Context(model, size)
+    context = Context(model, size, packed.roster.vocabulary)
     prompt = packed.prompts[0]
     rows = [
         Row(token, position, (who,), output=True)
@@ -145,22 +157,27 @@ def test_the_weights_of_the_base_keep_their_bytes(tmp_path, file_type):
     folder = tmp_path / "peft"
     random_lora(AutoModelForCausalLM.from_pretrained(tmp_path / "hf"), 0).save_pretrained(folder)
     adapter = write_adapter_gguf(folder, base, tmp_path / "adapter.gguf", metadata={})
-    roster = read_gguf(write_roster_gguf(base, [adapter], tmp_path / "roster.gguf").path)
+    roster = read_gguf(write_roster_gguf(base, [adapter], tmp_path / "roster.gguf", 0).path)
     before = read_gguf(base.gguf)
     for name, info in before.tensors.items():
         if name.split(".")[-2] not in {"attn_q", "attn_k", "attn_v"}:
             assert roster.tensors[name].kind == info.kind
-            assert roster.raw(name).tobytes() == before.raw(name).tobytes()
+            kept = roster.raw(name)[: info.size].tobytes()
+            assert kept == before.raw(name).tobytes()
+            added = roster.tensors[name].shape[0] - info.shape[0]
+            assert added == (64 if name in {"token_embd.weight", "output.weight"} else 0)
     parts = [before.raw(f"blk.1.attn_{part}.weight").tobytes() for part in "qkv"]
     assert roster.raw("blk.1.attn_qkv.weight").tobytes() == b"".join(parts)
     tokens = "tokenizer.ggml.tokens"
-    assert roster.metadata[tokens] == before.metadata[tokens]
+    words = before.metadata[tokens]
+    assert roster.metadata[tokens][: len(words)] == words
+    assert len(set(roster.metadata[tokens])) == len(words) + 64
 
 
 def test_strength_is_folded_in_when_an_adapter_is_scaled(packed, tmp_path):
     half = dataclasses.replace(packed.adapters[0], scale=0.5)
     both = [packed.adapters[0], half]
-    roster = write_roster_gguf(packed.base, both, tmp_path / "roster.gguf")
+    roster = write_roster_gguf(packed.base, both, tmp_path / "roster.gguf", packed.roster.begins)
     file = read_gguf(roster.path)
     stack = file.array("blk.0.ffn_up.lora_b")
     np.testing.assert_array_equal(stack[2], stack[1] * np.float32(0.5))
@@ -176,7 +193,9 @@ def test_alpha_counts_when_a_foreign_adapter_states_one(packed, tmp_path):
     path = tmp_path / "adapter.gguf"
     path.write_bytes(raw)
     foreign = Adapter(path, file_sha256(path), packed.base.sha256)
-    roster = write_roster_gguf(packed.base, [foreign], tmp_path / "roster.gguf")
+    roster = write_roster_gguf(
+        packed.base, [foreign], tmp_path / "roster.gguf", packed.roster.begins
+    )
     b = read_gguf(path).array("blk.0.ffn_up.weight.lora_b")
     stack = read_gguf(roster.path).array("blk.0.ffn_up.lora_b")
     np.testing.assert_allclose(stack[1], b * 4, rtol=1e-6)  # alpha 16 at rank 4
@@ -191,14 +210,14 @@ def test_writing_ends_at_once_when_the_file_is_not_wanted_any_more(packed, tmp_p
 
     out = tmp_path / "roster.gguf"
     with pytest.raises(Unavailable, match="not wanted"):
-        write_roster_gguf(packed.base, packed.adapters, out, wanted)
+        write_roster_gguf(packed.base, packed.adapters, out, packed.roster.begins, wanted)
     assert len(asked) == 5
     assert list(tmp_path.iterdir()) == []
 
 
 def test_file_is_known_again_only_when_nothing_changed(packed, tmp_path):
     path = tmp_path / "roster.gguf"
-    made = write_roster_gguf(packed.base, packed.adapters[:2], path)
+    made = write_roster_gguf(packed.base, packed.adapters[:2], path, packed.roster.begins)
     assert read_roster(path, packed.base, packed.adapters[:2]) == made
     with pytest.raises(Incompatible, match="another roster"):
         read_roster(path, packed.base, packed.adapters[1::-1])
@@ -224,7 +243,6 @@ def test_file_is_known_again_only_when_nothing_changed(packed, tmp_path):
         ("gemma2", {}, "family gemma2"),
         ("phi3", {}, "family phi3"),
         ("llama-3.2", {}, "rope_freqs"),
-        ("llama-2", {}, "0 spare control tokens"),
     ],
 )
 def test_base_is_refused_when_it_does_not_fit(tmp_path, kind, changes, why):
@@ -233,14 +251,24 @@ def test_base_is_refused_when_it_does_not_fit(tmp_path, kind, changes, why):
         check_packable(read_gguf(base.gguf))
 
 
-def test_roster_is_refused_when_there_are_too_few_control_tokens(packed, tmp_path):
-    spare = spare_tokens(read_gguf(packed.base.gguf))
-    many = [
-        dataclasses.replace(packed.adapters[0], scale=1 + i / 100) for i in range(len(spare) + 1)
-    ]
-    with pytest.raises(Incompatible, match=f"has {len(spare)} spare .* {len(many)} are needed"):
-        write_roster_gguf(packed.base, many, tmp_path / "roster.gguf")
-    assert list(tmp_path.iterdir()) == []
+def test_roster_may_be_larger_than_what_a_base_reserves(packed, tmp_path):
+    """Interns have tokens of their own, which are not the base's."""
+    many = [dataclasses.replace(packed.adapters[2], scale=1 + i / 1000) for i in range(300)]
+    roster = write_roster_gguf(packed.base, many, tmp_path / "roster.gguf", packed.roster.begins)
+    words = len(read_gguf(packed.base.gguf).metadata["tokenizer.ggml.tokens"])
+    assert sorted(roster.tokens.values()) == list(range(words, words + 300))
+    model = Model(roster.path)
+    context = Context(model, ContextSize(512, 8, 512, 512, 1, 1), roster.vocabulary)
+    prompt = packed.prompts[0]
+    for place, adapter in enumerate((many[0], many[-1])):
+        first = roster.tokens[adapter.sha256, adapter.scale]
+        rows = zip([first, *prompt[1:]], range(len(prompt)), strict=True)
+        assert context.decode([Row(token, at, (place,), output=True) for token, at in rows])
+        kl = _kl(packed.expected[3][0], context.logits())
+        assert kl <= MEAN_KL if adapter.scale == 1.0 else MEAN_KL < kl < 0.5
+    assert context.logits().shape == (len(prompt), words)
+    context.close()
+    model.close()
 
 
 def test_roster_is_refused_when_q_k_and_v_are_stored_differently(packed):
@@ -251,14 +279,3 @@ def test_roster_is_refused_when_q_k_and_v_are_stored_differently(packed):
     mixed = {**file.tensors, name: dataclasses.replace(file.tensors[name], kind=kind)}
     with pytest.raises(Incompatible, match="stored in different ways"):
         check_packable(dataclasses.replace(file, tensors=mixed))
-
-
-def test_token_of_the_template_is_never_taken(packed):
-    file = read_gguf(packed.base.gguf)
-    template = "{{ bos_token }}<|reserved_3|>{{ messages }}"
-    used = file.metadata["tokenizer.ggml.tokens"].index("<|reserved_3|>")
-    assert used in spare_tokens(file)
-    changed = dataclasses.replace(
-        file, metadata={**file.metadata, "tokenizer.chat_template": template}
-    )
-    assert used not in spare_tokens(changed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,16 +16,15 @@ from transformers import AutoModelForCausalLM
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.completion import Choices, Completion, CompletionRequest, Message, Sampling
-from interns.errors import InternsError, InvalidInput
-from interns.gguf.adapter_file import file_sha256, write_adapter_gguf
+from interns.completion import Completion, CompletionRequest, Message, Sampling
+from interns.errors import InvalidInput
+from interns.gguf.adapter_file import write_adapter_gguf
 from interns.gguf.reader import read_gguf
-from interns.gguf.roster_file import roster_sha256, spare_tokens, write_roster_gguf
 from interns.runtime.llama_cpp.engine import LlamaEngine
 from interns.runtime.llama_cpp.prefixes import adapter_key
 from interns.runtime.llama_cpp.turns import CHUNK, STEPS
 from tests.interns.test_families import random_lora, stir
-from tests.interns.test_interleaving import ASKS, TEXTS, Ask, _answer, _request, ask_at_once
+from tests.interns.test_interleaving import ASKS, TEXTS, Ask, _answer, ask_at_once
 from tests.interns.test_roster_file import tiny_base
 from tests.making import GPU_LAYERS, SAME, log_softmax, spoken
 
@@ -39,9 +37,11 @@ class Impatient(LlamaEngine):
     calm_s = 0.0
 
 
-def tiny_office(folder: Path) -> tuple[BaseModelRef, list[Adapter]]:
+def tiny_office(
+    folder: Path, kind: str = "llama", template: str | None = None
+) -> tuple[BaseModelRef, list[Adapter]]:
     """A random Llama in floats and three adapters of different ranks."""
-    base = tiny_base(folder, "llama")
+    base = tiny_base(folder, kind, template=template)
     adapters = []
     for seed, rank in enumerate((4, 7, 2)):
         tuned = random_lora(AutoModelForCausalLM.from_pretrained(folder / "hf"), seed, r=rank)
@@ -52,7 +52,7 @@ def tiny_office(folder: Path) -> tuple[BaseModelRef, list[Adapter]]:
     return base, adapters
 
 
-def _greedy(text: str, adapter: Adapter | None = None, tokens: int = 16) -> CompletionRequest:
+def greedy(text: str, adapter: Adapter | None = None, tokens: int = 16) -> CompletionRequest:
     return CompletionRequest(
         (Message("user", text),), adapter, Sampling(max_tokens=tokens, logprobs=2)
     )
@@ -88,7 +88,7 @@ def on_switch(switch) -> LlamaEngine:
 
 def test_mixed_batch_writes_what_interns_write_by_turns(engine, on_switch, adapters):
     questions = [
-        _greedy(f"{start} {thing}?", adapter)
+        greedy(f"{start} {thing}?", adapter)
         for adapter in (None, *adapters)
         for start in ("Where is", "What about")
         for thing in ("my card", "the refund of 12 lamps")
@@ -113,7 +113,7 @@ def test_mixed_batch_writes_what_interns_write_by_turns(engine, on_switch, adapt
 def test_mixed_batch_writes_the_same_tokens_on_a_base_in_floats(tmp_path):
     base, adapters = tiny_office(tmp_path)
     questions = [
-        _greedy(f"{start} {number}?", adapter, 24)
+        greedy(f"{start} {number}?", adapter, 24)
         for adapter in (None, *adapters)
         for start in ("Where is", "What about")
         for number in range(3)
@@ -167,12 +167,12 @@ def test_labels_are_scored_as_by_turns(engine, on_switch, adapters):
 
 def test_warm_prefix_is_exact_and_belongs_to_one_intern(on_switch, adapters):
     text = "Please tell me where my card is, it was sent two weeks ago."
-    first = on_switch.complete(_greedy(text, adapters[1]))
-    second = on_switch.complete(_greedy(text, adapters[1]))
+    first = on_switch.complete(greedy(text, adapters[1]))
+    second = on_switch.complete(greedy(text, adapters[1]))
     assert second.cached_tokens == second.prompt_tokens - 2
     assert (second.text, second.logprob) == (first.text, first.logprob)
     for other in (None, adapters[0], adapters[2]):  # no more than how every prompt begins
-        assert on_switch.complete(_greedy(text, other)).cached_tokens < 10
+        assert on_switch.complete(greedy(text, other)).cached_tokens < 10
 
 
 def _worst(cold: LlamaEngine, ask: Ask, answer, adapter: Adapter | None) -> float:
@@ -220,7 +220,7 @@ def test_turns_stay_bounded_and_round_robin_when_interns_share_batches(on_switch
         if number % 3 == 2:
             on_switch.score_choices((Message("user", text),), labels, adapter=adapter)
         else:
-            on_switch.complete(_greedy(text, adapter, 24))
+            on_switch.complete(greedy(text, adapter, 24))
 
     with ThreadPoolExecutor(36) as pool:
         list(pool.map(ask, range(36)))
@@ -255,122 +255,14 @@ def test_deadline_and_cancel_work_among_many(on_switch, adapters):
     assert list(stream)[-1].completion.finish_reason == "cancelled"
 
 
-def test_constraint_holds_over_a_change_of_path(base, adapters, make_adapter, tmp_path):
-    """What a grammar knows of the vocabulary outlives the model it began on."""
-    newcomer = make_adapter(77)
-    wild = Sampling(max_tokens=40, temperature=5.0, top_k=0)
-    labels = ("Rückerstattung oder so", 'say "hi" and nothing else', "a\\b a\\b a\\b a\\b a\\b")
-    with Impatient(
-        base, context_tokens=1024, slots=2, threads=1, exact=True, path="auto"
-    ) as engine:
-        engine.set_roster(adapters, tmp_path)
-
-        def ask(number: int) -> str:
-            adapter = newcomer if number % 9 == 8 else adapters[number % 3]
-            request = CompletionRequest(
-                (Message("user", f"{number}"),),
-                adapter,
-                dataclasses.replace(wild, seed=number),
-                Choices(labels),
-            )
-            return engine.complete(request).text
-
-        with ThreadPoolExecutor(6) as pool:
-            assert set(pool.map(ask, range(40))) <= set(labels)
-        assert engine.settle() == "switch"
-        assert engine.stats()["moves"] >= 1
-
-
-def test_answer_goes_on_when_the_path_changes_under_it(engine, base, adapters, tmp_path):
-    stops = tuple((token, -100.0) for token in engine.stop_tokens)
-    sampling = Sampling(max_tokens=300, logit_bias=stops, logprobs=0)
-    asked = CompletionRequest((Message("user", TEXTS[1]),), adapters[0], sampling)
-    expected = engine.complete(asked)
-    with LlamaEngine(
-        base, context_tokens=1024, slots=2, threads=1, exact=True, path="auto"
-    ) as moving:
-        moving.set_roster(adapters[:2], tmp_path)
-        assert moving.settle() == "switch"
-        stream = moving.stream(asked)
-        first = next(stream)
-        moving.set_roster([], tmp_path)
-        answer = [first, *stream][-1].completion
-        assert moving.stats()["path"] == "swap"
-        assert moving.stats()["moves"] == 2
-    assert answer is not None
-    assert answer.completion_tokens == expected.completion_tokens == 300
-    prompt = engine.tokenize(engine.template.render(asked.messages))
-    written = [score.token for score in answer.tokens]
-    rows = log_softmax(engine.logits(prompt + written, adapter=adapters[0]))[len(prompt) - 1 : -1]
-    best = rows.copy()
-    best[:, list(engine.stop_tokens)] = -np.inf
-    best[:, engine._words.hidden_tokens] = -np.inf
-    for row, token in zip(best, written, strict=True):
-        assert float(row.max() - row[token]) < SAME
-
-
-def test_nothing_is_lost_and_nobody_else_answers_while_the_roster_changes(
-    engine, base, adapters, make_adapter, tmp_path
-):
-    """Requests run all the time; the roster changes four times under them."""
-    newcomer = make_adapter(50)
-    who = (None, *adapters, newcomer)
-    rosters = [adapters[:2], adapters, (*adapters, newcomer), (adapters[2], adapters[0])]
-    stop = threading.Event()
-    with Impatient(
-        base, context_tokens=2048, slots=3, threads=1, exact=True, path="auto"
-    ) as moving:
-
-        def ask(number: int):
-            adapter = who[number % len(who)]
-            return adapter, moving.complete(_request(Ask(0, number % 2, 6, None), (adapter,)))
-
-        answers = []
-
-        def keep_asking(start: int) -> None:
-            number = start
-            while not stop.is_set():
-                answers.append((number, *ask(number)))
-                number += 4
-
-        with ThreadPoolExecutor(4) as pool:
-            jobs = [pool.submit(keep_asking, start) for start in range(4)]
-            for roster in rosters:
-                moving.set_roster(roster, tmp_path)
-                for _ in range(30):
-                    time.sleep(0.05)
-                    if moving.stats()["path"] == "switch":
-                        break
-            stop.set()
-            for job in jobs:
-                job.result()
-        assert moving.settle() == "switch"
-        assert set(moving._scheduler.path._roster.tokens) == {
-            adapter_key(adapter) for adapter in rosters[-1]
-        }
-    for number, adapter, answer in answers[:: max(1, len(answers) // 40)]:
-        assert _worst(engine, Ask(0, number % 2, 6, None), answer, adapter) < SAME
-
-
 def test_adapter_outside_the_roster_is_answered_at_once_and_exactly(
     engine, on_switch, adapters, make_adapter
 ):
     for stranger in (make_adapter(60), dataclasses.replace(adapters[0], scale=0.5)):
-        expected = engine.complete(_greedy("Where is my refund?", stranger))
-        found = on_switch.complete(_greedy("Where is my refund?", stranger))
+        expected = engine.complete(greedy("Where is my refund?", stranger))
+        found = on_switch.complete(greedy("Where is my refund?", stranger))
         assert found.logprob == pytest.approx(expected.logprob, abs=SAME)
         assert on_switch.settle() == "switch"
-
-
-def test_reason_names_the_request_that_needed_the_bare_base(base, adapters, make_adapter, tmp_path):
-    with LlamaEngine(
-        base, context_tokens=512, slots=1, threads=1, exact=True, path="auto"
-    ) as engine:
-        engine.set_roster(adapters[:2], tmp_path)
-        assert engine.settle() == "switch"
-        engine.complete(_greedy("Hello", adapters[2], 2))
-        assert engine.stats()["path"] == "swap"
-        assert "not in the roster file" in engine.stats()["path_reason"]
 
 
 def test_prompt_without_bos_is_exact(engine, on_switch, adapters):
@@ -390,109 +282,64 @@ def test_prompt_without_bos_is_exact(engine, on_switch, adapters):
     assert on_switch.stats()["path"] == "switch"  # the bare base needs no token
 
 
-def test_control_tokens_are_neither_taken_nor_written(on_switch, base, adapters):
-    spare = spare_tokens(read_gguf(base.gguf))
-    for token in (spare[0], spare[2], spare[-1]):
+def test_tokens_of_interns_are_neither_taken_nor_written(on_switch, base, adapters):
+    words = on_switch._words.vocab_size
+    for token in (words, words + 2, words + 63):
         for ids in ((token, 70, 71), (0, 70, token)):
             request = CompletionRequest((), adapters[0], Sampling(max_tokens=2), prompt=ids)
-            with pytest.raises(InvalidInput, match="reserves"):
+            with pytest.raises(InvalidInput, match="outside the vocabulary"):
                 on_switch.complete(request)
-            with pytest.raises(InvalidInput, match="reserves"):
+            with pytest.raises(InvalidInput, match="outside the vocabulary"):
                 on_switch.logits(ids)
-    text = f"{on_switch.detokenize([spare[1]])} hello"
+    pushed = Sampling(max_tokens=2, logit_bias=((words, 100.0),))
+    with pytest.raises(InvalidInput, match="token ids below"):
+        on_switch.complete(CompletionRequest((Message("user", "Hello"),), adapters[0], pushed))
+    text = "<|roster_1|> hello"
     ids = on_switch.tokenize(on_switch.template.render((Message("user", text),)))
-    assert not set(spare) & set(ids)
-    pushed = tuple((token, 100.0) for token in spare[:4])
-    wild = Sampling(
-        max_tokens=40, temperature=10.0, top_k=0, top_p=1.0, logit_bias=pushed, logprobs=5
-    )
+    assert max(ids) < words
+    wild = Sampling(max_tokens=40, temperature=10.0, top_k=0, top_p=1.0, logprobs=5)
     answer = on_switch.complete(CompletionRequest((Message("user", text),), adapters[1], wild))
     seen = {s.token for s in answer.tokens} | {
-        other.token for s in answer.tokens for other in s.alternatives if other.logprob > -1e9
+        other.token for s in answer.tokens for other in s.alternatives
     }
-    assert not seen & set(spare)
+    assert max(seen) < words
 
 
-def _fresh(base, folder: Path, roster, path: str = "auto") -> tuple[str, str]:
-    with LlamaEngine(base, context_tokens=512, slots=1, threads=1, exact=True, path=path) as engine:
-        engine.set_roster(roster, folder)
-        engine.settle()
-        engine.complete(_greedy("Hello", roster[0] if roster else None, 2))
-        return engine.stats()["path"], engine.stats()["path_reason"]
+def test_reserved_tokens_of_the_base_are_read_as_by_turns(engine, on_switch, base, adapters):
+    """They are the base's; the packed file has other ones."""
+    names = read_gguf(base.gguf).metadata["tokenizer.ggml.tokens"]
+    spare = [i for i, name in enumerate(names) if name.startswith("<|reserved_")]
+    for token in (spare[0], spare[2], spare[-1]):
+        ids = (0, 70, token, 71)
+        expected, found = (each.logits(ids, adapter=adapters[0]) for each in (engine, on_switch))
+        kl = np.exp(log_softmax(expected)) * (log_softmax(expected) - log_softmax(found))
+        assert kl.sum(-1).max() < 1e-6
+    pushed = tuple((token, 100.0) for token in spare[:4])
+    wild = Sampling(max_tokens=40, temperature=10.0, top_k=0, top_p=1.0, logit_bias=pushed)
+    answer = on_switch.complete(CompletionRequest((Message("user", "Hello"),), adapters[1], wild))
+    assert "<|reserved_" not in answer.text
+    assert on_switch.stats()["path"] == "switch"
 
 
-def test_file_is_used_again_after_a_restart_and_made_anew_when_damaged(base, adapters, tmp_path):
-    assert _fresh(base, tmp_path, adapters)[0] == "switch"
-    file = next(tmp_path.glob("*.gguf"))
-    made = file.stat().st_mtime_ns
-    assert _fresh(base, tmp_path, adapters)[0] == "switch"
-    assert file.stat().st_mtime_ns == made
-    raw = bytearray(file.read_bytes())
-    raw[len(raw) // 2] ^= 64
-    file.write_bytes(raw)
-    assert _fresh(base, tmp_path, adapters)[0] == "switch"
-    assert file.read_bytes() != raw
-    file.write_bytes(raw[:1000])
-    assert _fresh(base, tmp_path, adapters)[0] == "switch"
-
-
-def test_swap_stays_when_a_file_lies_about_its_adapters(base, adapters, tmp_path):
-    """A whole file whose numbers are another intern's: only what it answers gives it away."""
-    assert _fresh(base, tmp_path, adapters)[0] == "switch"
-    file = next(tmp_path.glob("*.gguf"))
-    swapped = [adapters[1], adapters[0], adapters[2]]
-    write_roster_gguf(base, swapped, file)
-    theirs = roster_sha256(base, swapped).encode()
-    ours = roster_sha256(base, adapters).encode()
-    file.write_bytes(file.read_bytes().replace(theirs, ours))
-    file.with_name(f"{file.name}.sha256").write_text(file_sha256(file))
-    path, reason = _fresh(base, tmp_path, adapters)
-    assert path == "swap"
-    assert f"adapter {adapters[0].sha256[:12]} answers otherwise" in reason
-    assert not file.exists()
-    assert _fresh(base, tmp_path, adapters)[0] == "switch"  # made anew
-
-
-@pytest.mark.parametrize(
-    ("path", "count", "found", "why"),
-    [
-        ("swap", 3, "swap", "engine.path is swap"),
-        ("auto", 1, "swap", "1 interns are in the roster, 2 are needed"),
-        ("switch", 1, "switch", "1 interns in one verified file"),
-        ("auto", 2, "switch", "2 interns in one verified file"),
-    ],
-)
-def test_setting_chooses_the_path(base, adapters, tmp_path, path, count, found, why):
-    with LlamaEngine(base, context_tokens=512, slots=1, threads=1, exact=True, path=path) as engine:
-        engine.set_roster(adapters[:count], tmp_path)
-        assert engine.settle() == found
-        assert why in engine.stats()["path_reason"]
-
-
-def test_swap_stays_when_an_adapter_is_damaged_or_the_folder_cannot_be_written(
-    base, make_adapter, adapters, tmp_path
-):
-    broken = make_adapter(90)
-    broken.path.write_bytes(broken.path.read_bytes()[:-100])
-    path, reason = _fresh(base, tmp_path / "one", [adapters[0], broken])
-    assert path == "swap"
-    assert "packing failed" in reason
-    (tmp_path / "file").write_text("no folder")
-    path, reason = _fresh(base, tmp_path / "file", adapters)
-    assert path == "swap"
-    assert "packing failed" in reason
-
-
-def test_engine_closes_while_the_roster_is_packed(base, adapters, tmp_path):
-    for _ in range(3):
-        engine = LlamaEngine(base, context_tokens=512, slots=1, threads=1, exact=True, path="auto")
-        engine.set_roster(adapters, tmp_path)
-        engine.close()
-        with pytest.raises(InternsError):
-            engine.complete(_greedy("Hello"))
-        engine.set_roster(adapters[:2], tmp_path)
-
-
-def test_path_is_refused_when_unknown(base):
-    with pytest.raises(InvalidInput, match=r"engine\.path"):
-        LlamaEngine(base, path="both")
+@pytest.mark.parametrize("kind", ["llama", "llama-2", "mistral"])
+def test_base_that_reserves_nothing_mixes_interns_too(tmp_path, kind):
+    """Its chats may begin with something else than BOS, as SmolLM2's do."""
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    )
+    base, adapters = tiny_office(tmp_path, kind, template if kind == "llama" else None)
+    asked = [greedy(text, adapter, 12) for adapter in (None, *adapters) for text in ("Hi", "Who?")]
+    answers = []
+    for path in ("swap", "switch"):
+        with LlamaEngine(
+            base, context_tokens=1024, slots=8, threads=1, exact=True, path=path
+        ) as engine:
+            engine.set_roster(adapters, tmp_path / "rosters")
+            assert engine.settle() == path, engine.stats()["path_reason"]
+            with ThreadPoolExecutor(len(asked)) as pool:
+                answers.append(list(pool.map(engine.complete, asked)))
+            assert engine.stats()["path"] == path
+    for expected, found in zip(*answers, strict=True):
+        assert found.text == expected.text
+        assert found.logprob == pytest.approx(expected.logprob, abs=SAME)
+    assert len({answer.text for answer in answers[0]}) > len(adapters)

@@ -49,7 +49,7 @@ def check_agreement(
         packed: The roster file, loaded.
         roster: What it holds.
         adapters: Those that it was made from.
-        prompts: Token ids that begin with BOS; what is longer than 48 is cut.
+        prompts: Token ids that begin as the roster file wants; what is longer than 48 is cut.
         expected: Logits after every token of a prompt with one adapter on the base; the number says
             how often the prompt is read at once, the last token in a batch of its own.
         size: Of the engine's context; a smaller one is made here.
@@ -110,7 +110,7 @@ def _mixed(
             threads=1,
             batch_threads=1,
         )
-        context = Context(packed, small)
+        context = Context(packed, small, roster.vocabulary)
         try:
             rows = [
                 Row(_token(roster, who[member], prompt, at), at, (member - start,), output=True)

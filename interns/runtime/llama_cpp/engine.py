@@ -28,7 +28,6 @@ from interns.completion import (
 from interns.errors import BrokenFile, InternsError, InvalidInput, Unavailable
 from interns.gguf.adapter_file import file_sha256
 from interns.gguf.base_file import check_base
-from interns.gguf.roster_file import spare_tokens
 from interns.prompt import ChatTemplate
 from interns.runtime.llama_cpp.batch import ContextSize
 from interns.runtime.llama_cpp.budget import Budget
@@ -40,7 +39,7 @@ from interns.runtime.llama_cpp.library import (
     default_threads,
     gpu_layer_count,
 )
-from interns.runtime.llama_cpp.packing import CALM_S, PROMPTS, Packing, unpackable
+from interns.runtime.llama_cpp.packing import CALM_S, Packing, prompts_of, unpackable
 from interns.runtime.llama_cpp.path import SwapPath
 from interns.runtime.llama_cpp.prefix_cache import make_cache
 from interns.runtime.llama_cpp.requests import Requests
@@ -117,16 +116,15 @@ class LlamaEngine:
         with contextlib.ExitStack() as opened:  # what is open when a later step fails
             model = Model(base.gguf, layers)
             opened.callback(model.close)
-            why = unpackable(file) if path in _LEAST else "engine.path is swap"
+            self.template = ChatTemplate(
+                file.text("tokenizer.chat_template"), *map(model.name, (model.bos, model.eos))
+            )
+            can_mix = path in _LEAST
+            why = unpackable(file, self.template, model) if can_mix else "engine.path is swap"
             # A change of path frees the model; what grammars and callers use of it must stay.
             self._words = model if why else Model(base.gguf, words_only=True)
             opened.callback(self._words.close)
             self._fixed = why
-            self.template = ChatTemplate(
-                file.text("tokenizer.chat_template"),
-                self._special(self._words.bos),
-                self._special(self._words.eos),
-            )
             small = model.vocab_size <= _SMALL_VOCABULARY
             write, read = default_threads(model.parameters)
             size = ContextSize(
@@ -145,7 +143,6 @@ class LlamaEngine:
                 self.template,
                 size=size,
                 limit=min(size.cells, model.trained_context),
-                reserved=frozenset() if why else frozenset(spare_tokens(file)),
             )
             again = partial(_swap_path, base.gguf, layers, size, budget.adapters_mib)
             first = SwapPath(model, size, _ADAPTERS, budget.adapters_mib * _MIB)
@@ -168,7 +165,7 @@ class LlamaEngine:
                     self._scheduler,
                     size=size,
                     gpu_layers=layers,
-                    prompts=[self._requests.tokens([Message("user", text)]) for text in PROMPTS],
+                    prompts=prompts_of(self.template, self._words),
                     least=_LEAST[path],
                     calm_s=self.calm_s,
                 )
@@ -361,9 +358,6 @@ class LlamaEngine:
         atexit.unregister(self._finalizer)
 
     # Inside -------------------------------------------------------------------------------------
-
-    def _special(self, token: int) -> str:
-        return self._words.detokenize([token]) if token >= 0 else ""
 
     def _work(self, solo: Solo) -> Any:
         if self._packing is not None:

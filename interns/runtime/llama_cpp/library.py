@@ -178,6 +178,10 @@ class Model:
         """Text of token ids, control tokens included."""
         return b"".join(self.piece(i, special=True) for i in ids).decode("utf-8", "replace")
 
+    def name(self, token: int) -> str:
+        """How a control token is written; empty for a token that the base has not (-1)."""
+        return self.detokenize([token]) if token >= 0 else ""
+
     def load_adapter(self, path: Path) -> Any:
         """Load a checked adapter; not while another thread decodes on this model.
 
@@ -212,6 +216,11 @@ class Model:
 class Context:
     """A KV cache and the calls that fill it. Only one thread may use it.
 
+    Args:
+        model: What is computed.
+        size: How much it holds.
+        vocabulary: Logits of how many tokens are given out; None for all of the model's.
+
     Attributes:
         facts: What saved keys and values depend on, besides base, adapter and tokens: another
             runtime may not read them, another processor would have rounded them differently.
@@ -220,7 +229,7 @@ class Context:
         InternsError: There is not enough memory.
     """
 
-    def __init__(self, model: Model, size: ContextSize) -> None:
+    def __init__(self, model: Model, size: ContextSize, vocabulary: int | None = None) -> None:
         params = api.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = size.cells, size.batch, size.batch
         params.n_outputs_max = size.outputs
@@ -241,7 +250,7 @@ class Context:
             "threads": f"{size.threads} {size.batch_threads}",
             "backend": backend_description(),
         }
-        self._model = model
+        self._width, self._vocabulary = model.vocab_size, vocabulary
         self.pointer = api.llama_init_from_model(model.pointer, params)
         if not self.pointer:
             raise InternsError(
@@ -300,8 +309,8 @@ class Context:
         pointer = api.llama_get_logits(self.pointer)
         place = (ctypes.addressof(pointer.contents), self._outputs)
         if place != self._view_place:
-            shape = (self._outputs, self._model.vocab_size)
-            self._view_place, self._view = place, np.ctypeslib.as_array(pointer, shape=shape)
+            every = np.ctypeslib.as_array(pointer, shape=(self._outputs, self._width))
+            self._view_place, self._view = place, every[:, : self._vocabulary]
         return self._view
 
     def copy_sequence(self, source: int, target: int, length: int) -> None:

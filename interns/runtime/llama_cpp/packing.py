@@ -76,7 +76,7 @@ class Packing:
         scheduler: The engine's.
         size: Of the engine's context.
         gpu_layers: As the base is loaded.
-        prompts: Token ids of some prompts, to verify with.
+        prompts: Token ids of some prompts, to verify with; all begin with the same.
         least: Interns for which packing is worth it.
         calm_s: Seconds without a request that needs the bare base before packing is tried again.
     """
@@ -125,7 +125,7 @@ class Packing:
                 self._tell(f"{len(distinct)} interns are in the roster, {self._least} are needed")
                 return
             try:
-                check_packable(self._file, len(distinct))
+                check_packable(self._file)
             except InternsError as error:
                 self._tell(error.message)
                 return
@@ -255,8 +255,9 @@ class Packing:
         try:
             return read_roster(path, self._base, wanted.adapters)
         except (NotFound, BrokenFile, Incompatible):
+            begins = self._prompts[0][0]
             return write_roster_gguf(
-                self._base, wanted.adapters, path, lambda: self._is_wanted(wanted)
+                self._base, wanted.adapters, path, begins, lambda: self._is_wanted(wanted)
             )
 
     def _is_wanted(self, wanted: _Wanted) -> bool:
@@ -285,12 +286,17 @@ class Packing:
         log.info("engine path: %s", reason)
 
 
-def unpackable(file: GgufFile) -> str:
+def prompts_of(template: ChatTemplate, words: Model) -> list[list[int]]:
+    """Token ids of the prompts that a roster file is verified on."""
+    texts = (template.render((Message("user", text),)) for text in PROMPTS)
+    return [words.tokenize(text, special=True) for text in texts]
+
+
+def unpackable(file: GgufFile, template: ChatTemplate, words: Model) -> str:
     """Why no roster of a base can ever be packed; empty if one can."""
-    template = ChatTemplate(file.text("tokenizer.chat_template"), "\x02", "\x03")
     try:
         check_packable(file)
-        begins = template.render((Message("user", "Hello"),)).startswith("\x02")
+        alike = len({prompt[0] for prompt in prompts_of(template, words)}) == 1
     except InternsError as error:
         return error.message
-    return "" if begins else "the base's chat template does not begin with BOS"
+    return "" if alike else "no token begins every prompt of the base's chat template"

@@ -82,6 +82,8 @@ class Path(Protocol):
 class _Opened:
     """What both paths have: a model, and a context while it is open."""
 
+    _vocabulary: int | None = None
+
     def __init__(self, model: Model, size: ContextSize) -> None:
         self._model = model
         self._size = size
@@ -95,7 +97,7 @@ class _Opened:
 
     def open(self) -> None:
         """Make the context."""
-        self._context = Context(self._model, self._size)
+        self._context = Context(self._model, self._size, self._vocabulary)
 
     def shut(self) -> None:
         """Free the context; the model stays."""
@@ -176,6 +178,7 @@ class SwitchPath(_Opened):
     def __init__(self, model: Model, size: ContextSize, roster: RosterFile) -> None:
         super().__init__(model, size)
         self._roster = roster
+        self._vocabulary = roster.vocabulary
         self.mark = f"{roster.sha256}:"
 
     def obstacle(self, job: Job) -> str:
@@ -194,7 +197,7 @@ class SwitchPath(_Opened):
         return False
 
     def first_token(self, adapter: Adapter | None) -> int | None:
-        """The adapter's control token, which is read as BOS."""
+        """The adapter's token, which is read as the one that it takes the place of."""
         return None if adapter is None else self._roster.tokens[adapter.sha256, adapter.scale]
 
     def stats(self) -> dict[str, int]:

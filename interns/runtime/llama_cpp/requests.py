@@ -39,7 +39,6 @@ class Requests:
         template: Its chat template.
         size: Of the engine's context.
         limit: Tokens of the longest prompt and answer together.
-        reserved: Control tokens that no caller may use.
     """
 
     def __init__(
@@ -50,14 +49,12 @@ class Requests:
         *,
         size: ContextSize,
         limit: int,
-        reserved: frozenset[int],
     ) -> None:
         self._base = base
         self._words = words
         self._template = template
         self._size = size
         self.limit = limit
-        self._reserved = reserved
         self._verified: set[tuple[str, str]] = set()
 
     def answer(
@@ -154,11 +151,6 @@ class Requests:
 
     def _checked(self, tokens: Sequence[int]) -> list[int]:
         ids = [int(token) for token in tokens]
-        if not self._reserved.isdisjoint(ids):
-            raise InvalidInput(
-                "The token ids hold a control token that the base reserves.",
-                "Leave it out: the engine marks interns with these tokens.",
-            )
         if not ids or not all(0 <= i < self._words.vocab_size for i in ids):
             raise InvalidInput(
                 "The token ids are empty or outside the vocabulary.",

@@ -17,8 +17,10 @@ from interns.intern import Profile
 from interns.prompt import baseline_messages, task_messages
 from interns.runtime.port import Runtime
 from interns.skill import Skill
-from training import exams, quotes
+from training import exams
 from training.candidates import labelled_candidates
+from training.control import control_of
+from training.dataset import Splits
 from training.evaluation import Exam
 from training.example import Example
 from training.exams import Candidate, Marks
@@ -57,32 +59,26 @@ class Examiner:
         """
         return self._calibrated(self.intern(profile), validation)
 
-    def examine(
-        self, profile: Profile, rows: Sequence[Example], validation: Sequence[Example]
-    ) -> Exam:
-        """Hold the exam.
+    def examine(self, profile: Profile, splits: Splits) -> Exam:
+        """Hold the exam: the intern's, base+prompt's, and the control's without a model.
 
         Args:
             profile: Calibrated.
-            rows: The held-out rows.
-            validation: The base's own threshold is fitted on these, so that it is not cheated.
+            splits: The exam's rows, and those that the base's own threshold and the control are
+                fitted on, so that they are not cheated.
         """
+        rows = splits.exam
         intern = self._sit("exam", self.intern(profile), rows)
         sample = list(rows)
         if len(rows) > self.recipe.baseline_rows:
             sample = random.Random(self.recipe.seed).sample(sample, self.recipe.baseline_rows)
-        base, control = self._baseline(profile), None
+        base = self._baseline(profile)
         if profile.skill is Skill.ANSWER:
-            base = replace(base, profile=self._calibrated(base, validation))
-            control = quotes.similarity_alone(profile, rows, self._calibration(validation))
+            base = replace(base, profile=self._calibrated(base, splits.validation))
         baseline = self._sit("base and prompt", base, sample)
         details = dict(intern.details)
-        if control is not None:
-            details["similarity_alone"] = {
-                "score": control.score,
-                "interval": list(control.interval),
-                **control.details,
-            }
+        if control := control_of(profile, splits, self._calibration(splits.validation)):
+            details["control"] = control.to_dict()
         if profile.skill is Skill.CLASSIFY:
             strange = replace(self.intern(profile), charter=Charter(STRANGE_MISSION))
             marks = self._sit("another mission", strange, rows[:60])

@@ -44,8 +44,10 @@ def exam_sentence(exam: Exam) -> str:
     """The result in one line, as people read it."""
     low, high = exam.interval
     verdict = "passed" if exam.passed else "failed"
-    control = exam.details.get("similarity_alone")
-    alone = f", similarity alone {control['score']:.3f}" if control else ""
+    control = exam.details.get("control")
+    alone = (
+        f", without a language model ({control['what']}) {control['score']:.3f}" if control else ""
+    )
     return (
         f"{verdict}: {exam.metric} {exam.score:.3f} (95 % {low:.3f}–{high:.3f}) on {exam.examples} "
         f"held-out rows; base+prompt {exam.baseline:.3f}{alone}"
@@ -144,15 +146,19 @@ def _details(exam: Exam) -> list[str]:
 
 
 def _control(exam: Exam) -> list[str]:
-    control: Mapping[str, Any] | None = exam.details.get("similarity_alone")
+    control: Mapping[str, Any] | None = exam.details.get("control")
     if control is None:
         return []
     low, high = control["interval"]
-    verdict = "adds to it" if exam.score > high else "is not clearly better than it"
+    verdict = "is not clearly better than it"
+    if exam.score > high:
+        verdict = "adds to it"
+    elif exam.score < low:
+        verdict = "is worse: a stronger base or more rows are needed before it earns its place"
     return [
         "",
-        f"Control without a language model, quoting the most similar sentence above a threshold: "
-        f"{control['score']:.3f} (95 % {low:.3f}–{high:.3f}) on the same rows. The intern {verdict}.",
+        f"Control without a language model, {control['what']}: {control['score']:.3f} "
+        f"(95 % {low:.3f}–{high:.3f}) on the same rows. The intern {verdict}.",
     ]
 
 

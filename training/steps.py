@@ -216,9 +216,7 @@ class Workshop:
             return
         rows = len(self.splits.exam)
         self.run.emit("exam", "start", f"Examining on {rows} held-out rows.")
-        exam = self._examiner(engine, "exam").examine(
-            self._calibrated(), self.splits.exam, self.splits.validation
-        )
+        exam = self._examiner(engine, "exam").examine(self._calibrated(), self.splits)
         self._done("exam", f"{exam_sentence(exam).capitalize()}.", exam.to_dict())
 
     def check_gates(self) -> None:

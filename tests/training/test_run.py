@@ -19,6 +19,8 @@ from interns.skill import Skill
 from tests.training.conftest import run_training, write_messages
 from training.agreement import computed_with
 from training.artifacts import STEPS, RunFolder
+from training.control import control_of
+from training.dataset import load_splits
 from training.steps import Workshop
 
 # Seconds on an idle machine; a busy one may take minutes.
@@ -86,6 +88,20 @@ def test_calibration_is_told_before_and_after(finished_run: Path) -> None:
     assert version.profile.fitted_with == "llama.cpp"
     card = (version.folder / "card.md").read_text("utf-8")
     assert f"{exam['ece']:.3f}; {exam['ece_before']:.3f} without the temperature" in card
+
+
+def test_exam_holds_a_control_without_a_language_model(finished_run: Path) -> None:
+    version = read_version_folder(finished_run / "version")
+    exam = version.exam
+    control = exam["details"]["control"]
+    splits = load_splits(finished_run / "work" / "data")
+    expected = control_of(version.profile, splits, splits.validation)
+    assert expected is not None
+    assert control == expected.to_dict()
+    card = (version.folder / "card.md").read_text("utf-8")
+    assert f"a linear classifier over words: {control['score']:.3f}" in card
+    worse = exam["score"] < control["interval"][0]
+    assert ("The intern is worse" in card) == worse
 
 
 def test_every_step_is_told_in_order(finished_run: Path) -> None:

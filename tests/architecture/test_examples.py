@@ -80,3 +80,14 @@ def test_every_gold_sentence_can_be_quoted_when_guide_is_examined() -> None:
     for row in rows:
         lines = {candidate.line for candidate in split_candidates(row["passages"])}
         assert not row["answer"] or row["answer"] in lines, row["question"]
+
+
+def test_interview_answers_are_as_long_as_those_learned_from_when_interviewer_is_examined() -> None:
+    bounds = _script(EXAMPLES / "interviewer" / "make_rows.py")
+    shown = json.loads((EXAMPLES / "interviewer" / "exemplars.json").read_text("utf-8"))
+    exam = _jsonl(EXAMPLES / "interviewer" / "exam.jsonl")
+    assert len({row["question"].casefold() for row in exam}) == len(exam) >= 80
+    assert not {row["question"] for row in exam} & set(shown)
+    for row in exam:
+        assert len(row["question"].split()) <= bounds.MOST_QUESTION_WORDS
+        assert bounds.first_sentences(row["answer"]) == row["answer"]

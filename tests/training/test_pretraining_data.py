@@ -25,7 +25,6 @@ from training.pretraining.corpus import (
     read_documents,
     without_duplicates,
 )
-from training.pretraining.interviews import in_exam, plain
 from training.pretraining.passages import Passage
 from training.pretraining.skills import ABOUT_PASSAGES, ABOUT_RECORDS, generate
 
@@ -219,19 +218,15 @@ def test_instruction_sets_are_read_in_their_own_forms(tmp_path: Path) -> None:
         [list(texts) for _, path, texts in read_sets(tmp_path) if path == table]
 
 
-def test_the_exam_of_the_interviewer_and_other_licences_are_not_read(tmp_path: Path) -> None:
+def test_interview_questions_of_other_licences_are_not_read(tmp_path: Path) -> None:
     file = tmp_path / "interview_qa" / SETS["interview_qa"][0]
     file.parent.mkdir()
-    asked = [f"What is **part** {i}?" for i in range(200)]
-    rows = [{"prompt": q, "response": "A part.", "licence": "MIT"} for q in asked]
-    rows += [{"prompt": "Why you?", "response": "I try.", "licence": "GPL-3.0"}]
+    asked = {"What?": "MIT", "Why you?": "GPL-3.0", "How?": "CC BY 4.0", "Who?": "MIT"}
+    rows = [{"prompt": q, "response": "A part.", "licence": name} for q, name in asked.items()]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     ((_, path, documents),) = read_sets(tmp_path)
-    read = [document.chat[-2].content for document in documents]
-    examined = [question for question in asked if in_exam(plain(question))]
-    assert 5 < len(examined) < 50
-    assert read == [question for question in asked if question not in examined]
-    assert licence_of_set(path) == f"MIT ({len(read)} rows)"
+    assert [document.chat[-2].content for document in documents] == ["What?", "How?", "Who?"]
+    assert licence_of_set(path) == "CC BY 4.0 (1 rows), MIT (2 rows)"
     file.write_text('{"prompt": "What"}\n')
     with pytest.raises(BrokenFile, match="interview_qa"):
         licence_of_set(path)

@@ -100,8 +100,8 @@ def _left_out(sources: Sequence[Mapping[str, Any]]) -> str:
         return text
     shared = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     return (
-        f"{text} Nor a tenth of the interview questions, and no document that shares 13 words in a "
-        f"row with an exam text that was at hand; so left out: {shared or 'none'}."
+        f"{text} Nor any document that shares 13 words in a row with an exam text that was at "
+        f"hand; so left out: {shared or 'none'}."
     )
 
 

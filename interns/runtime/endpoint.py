@@ -22,6 +22,9 @@ from interns.runtime.openai_answers import read_error, read_event
 
 Json = dict[str, Any]
 Events = SimpleQueue[Json | InternsError | None]
+Over = Callable[[], InternsError | None]
+"""Looked at while an answer is waited for: why nobody wants it any more, if so."""
+
 T = TypeVar("T")
 
 LOOK_S = 0.05  # between two looks whether an answer is still wanted
@@ -55,14 +58,14 @@ class Endpoint:
         path: str,
         body: Json | None = None,
         *,
-        over: Callable[[], InternsError | None] = lambda: None,
+        over: Over = lambda: None,
     ) -> httpx.Response:
         """Return what a path answers, refusals too; with a body it is posted.
 
         Args:
             path: Behind the base address.
             body: What to post, or None to get.
-            over: Looked at while waiting: why nobody wants the answer any more, if so.
+            over: Looked at while waiting.
 
         Raises:
             Unavailable: It does not answer.
@@ -108,7 +111,7 @@ class Endpoint:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise Incompatible(
                 f"The endpoint {self.url} answers in another dialect: {error!r}.",
-                "Check engine.url.",
+                "Check engine.url; it usually ends in /v1.",
             ) from error
 
     def _begin(

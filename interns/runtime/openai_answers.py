@@ -26,6 +26,7 @@ from interns.errors import (
     TooLong,
     Unavailable,
 )
+from interns.runtime.llama_cpp.text_writer import TextWriter
 
 Json = dict[str, Any]
 
@@ -44,17 +45,27 @@ class Answer:
         prompt_tokens: As counted here.
         count: Counts the tokens of a text, for endpoints that do not say how many they wrote.
         alternatives: How many likely tokens were asked for at each place; None for no scores.
+        stops: Texts that end it. They are looked for here: llama-server never sends what it holds
+            back as the beginning of one when the answer ends there.
     """
 
     prompt_tokens: int
     count: Callable[[str], int]
     alternatives: int | None = None
+    stops: tuple[str, ...] = ()
     begun: float = field(default_factory=time.perf_counter)
     first: float = 0.0
-    text: list[str] = field(default_factory=list)
     tokens: list[TokenScore] = field(default_factory=list)
     reason: FinishReason | None = None
     usage: Json = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._writer = TextWriter(self.stops)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop text came."""
+        return self._writer.stopped
 
     def take(self, event: Json) -> Delta:
         """Note an event and return what it adds.
@@ -63,7 +74,7 @@ class Answer:
             Unavailable: The endpoint broke the answer off.
         """
         self.usage = event.get("usage") or self.usage
-        if not event.get("choices"):
+        if not event["choices"]:
             return Delta("")
         choice = event["choices"][0]
         self.first = self.first or time.perf_counter()
@@ -71,8 +82,8 @@ class Answer:
             self.reason = read_reason(choice["finish_reason"])
         tokens = read_scores(choice.get("logprobs"), self.alternatives or 0)
         self.tokens += tokens
-        self.text.append(choice.get("text") or "")
-        return Delta(self.text[-1], tokens=tuple(tokens) if self.alternatives is not None else ())
+        text = self._writer.write((choice.get("text") or "").encode("utf-8", "replace"))
+        return Delta(text, tokens=tuple(tokens) if self.alternatives is not None else ())
 
     def end(self, reason: FinishReason | None = None) -> Delta:
         """Return the last piece.
@@ -86,21 +97,24 @@ class Answer:
         reason = reason or self.reason
         if reason is None:
             raise Unavailable("The endpoint ended its answer without a reason.", "Try again.")
-        now, text = time.perf_counter(), "".join(self.text)
+        rest = self._writer.finish()
+        now, text = time.perf_counter(), self._writer.text
         details = self.usage.get("prompt_tokens_details") or {}
-        written = self.usage.get("completion_tokens") or len(self.tokens) or self.count(text)
+        written = int(self.usage.get("completion_tokens") or len(self.tokens) or self.count(text))
+        # llama-server does not score a token that ends within a character.
+        told = len(self.tokens) == written
         completion = Completion(
             text=text,
             finish_reason=reason,
             prompt_tokens=self.prompt_tokens,
             cached_tokens=int(details.get("cached_tokens") or 0),
-            completion_tokens=int(written),
-            logprob=total(self.tokens),
+            completion_tokens=written,
+            logprob=total(self.tokens) if told else None,
             first_token_s=(self.first or now) - self.begun,
             total_s=now - self.begun,
             tokens=tuple(self.tokens) if self.alternatives is not None else (),
         )
-        return Delta("", completion)
+        return Delta(rest, completion)
 
 
 def read_reason(word: str) -> FinishReason:

@@ -124,7 +124,8 @@ class OpenAIRuntime:
             )
         prompt, body = self._body(request)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-        answer = Answer(len(prompt), self.count_tokens, request.sampling.logprobs)
+        sampling = request.sampling
+        answer = Answer(len(prompt), self.count_tokens, sampling.logprobs, sampling.stop)
         return self._pieces(request, answer, body, cancel or threading.Event())
 
     def score_choices(
@@ -254,10 +255,10 @@ class OpenAIRuntime:
             "repeat_penalty": sampling.repeat_penalty,  # as llama-server calls it
             "seed": sampling.seed,
             "logprobs": max(1, sampling.logprobs or 0),  # to llama-server 0 means none
-            "stop": list(sampling.stop) or None,
             # vLLM knows only its own model's end. A server that refuses unknown fields refuses
             # top_k already.
             "stop_token_ids": self._stops,
+            "stop": list(sampling.stop) if request.echo else None,  # else see `Answer`
             "logit_bias": {str(i): bias for i, bias in sampling.logit_bias} or None,
             "deadline_s": request.deadline_s,
         }
@@ -291,6 +292,9 @@ class OpenAIRuntime:
                         delta = answer.take(event)
                     if delta.text or delta.tokens:
                         yield delta
+                    if answer.stopped:
+                        last = answer.end("stop")
+                        break
         finally:
             coming.cancel()
         yield last

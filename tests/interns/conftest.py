@@ -22,6 +22,7 @@ from interns.gguf.base_file import hf_config, write_base_gguf
 from interns.gguf.reader import read_gguf
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
+from tests.interns.far_end import FarEnd
 
 TINY = Path(__file__).parents[1] / "tiny"  # made by training/recipes/pretrain/tiny.toml
 MakePeft = Callable[..., Path]
@@ -124,3 +125,11 @@ def adapters(make_adapter: MakeAdapter) -> tuple[Adapter, Adapter, Adapter]:
     """Three different interns, strong enough to be told apart."""
     first, second, third = (make_adapter(seed, strength=0.15) for seed in (4, 2, 3))
     return first, second, third
+
+
+@pytest.fixture
+def far() -> Iterator[FarEnd]:
+    made = FarEnd()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()

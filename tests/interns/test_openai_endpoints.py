@@ -1,14 +1,12 @@
-"""`OpenAIRuntime` against a real web server that answers as vLLM and llama-server are documented to."""
+"""`OpenAIRuntime` against a web server that answers as vLLM and others of the dialect document it."""
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -27,79 +25,10 @@ from interns.errors import (
 )
 from interns.runtime.openai_runtime import OpenAIRuntime
 from tests.interns.conftest import MakeAdapter
+from tests.interns.far_end import FarEnd, Json, piece, scores
 
-Json = dict[str, Any]
 ASKED = (Message("user", "Where is my parcel?"),)
 LABELS = ("delivery", "refund")
-
-
-class FarEnd:
-    """Answers every path with what a test put there, and notes what it was sent."""
-
-    def __init__(self) -> None:
-        self.replies: dict[str, tuple[int, dict[str, str], bytes]] = {}
-        self.sent: list[Json] = []
-        self.reads: str = ""
-        self.asked, self.left = threading.Event(), threading.Event()
-        far = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._reply()
-
-            def do_POST(self) -> None:
-                far.sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                if far.reads:
-                    self._read_for_ever()
-                else:
-                    self._reply()
-
-            def _read_for_ever(self) -> None:
-                """A long prompt: nothing comes, with or without a status, until the caller leaves."""
-                if far.reads == "after the status":
-                    self.send_response(200)
-                    self.end_headers()
-                far.asked.set()
-                assert self.rfile.read(1) == b""
-                far.left.set()
-
-            def _reply(self) -> None:
-                status, headers, body = far.replies.get(self.path, (404, {}, b"{}"))
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def refuses(self, status: int, body: object, **headers: str) -> None:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.replies["/v1/completions"] = (status, named, content)
-
-    def streams(self, *lines: str | Json, end: str = "data: [DONE]\n\n") -> None:
-        texts = [line if isinstance(line, str) else f"data: {json.dumps(line)}" for line in lines]
-        body = "".join(f"{text}\n\n" for text in texts) + end
-        kind = {"Content-Type": "text/event-stream"}
-        self.replies["/v1/completions"] = (200, kind, body.encode())
-
-    def lists(self, *names: str) -> None:
-        models = {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
-        self.replies["/v1/models"] = (200, {}, json.dumps(models).encode())
-
-
-@pytest.fixture
-def far() -> Iterator[FarEnd]:
-    made = FarEnd()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
 
 
 @pytest.fixture
@@ -118,27 +47,12 @@ def ask(runtime: OpenAIRuntime, **sampling: Any) -> Completion:
     return runtime.complete(CompletionRequest(ASKED, None, Sampling(max_tokens=4, **sampling)))
 
 
-def piece(text: str, logprobs: Json | None = None, reason: str | None = None, **more: Any) -> Json:
-    choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": reason, **more}
-    return {"id": "cmpl-1", "object": "text_completion", "choices": [choice]}
-
-
-def scores(*pairs: tuple[str, float], tops: list[Any] | None = None) -> Json:
-    """A ``logprobs`` object as texts carry it."""
-    return {
-        "tokens": [token for token, _ in pairs],
-        "token_logprobs": [logprob for _, logprob in pairs],
-        "top_logprobs": tops,
-        "text_offset": [0] * len(pairs),
-    }
-
-
 def test_stream_of_vllm_is_read(far, runtime):
     tops = [{" way": -2.5, " the": -0.25, " a": -1.5}]
     far.streams(
         piece("On", scores(("On", -0.5), tops=[{"On": -0.5}]), stop_reason=None, token_ids=None),
         {**piece(" way", scores((" way", -2.5), tops=tops)), "usage": None},
-        piece("", None, "stop", stop_reason=2),
+        piece("", scores(("", -0.25), tops=[{"": -0.25}]), "stop", stop_reason=2),
         {
             "id": "cmpl-1", "choices": [], "system_fingerprint": None,
             "usage": {
@@ -150,29 +64,9 @@ def test_stream_of_vllm_is_read(far, runtime):
     answer = ask(runtime, logprobs=2)
     assert (answer.text, answer.finish_reason) == ("On way", "stop")
     assert (answer.completion_tokens, answer.cached_tokens) == (3, 0)
-    assert answer.logprob == pytest.approx(-3.0)
+    assert answer.logprob == pytest.approx(-3.25)
     likeliest = [(each.data, each.logprob) for each in answer.tokens[1].alternatives]
     assert likeliest == [(b" the", -0.25), (b" a", -1.5)]  # ranked, and no more than asked for
-
-
-def test_stream_of_llama_server_is_read(far, runtime):
-    entry = {"id": 7, "token": "Ü", "bytes": [195, 156], "logprob": -0.5, "top_logprobs": []}
-    top = {"id": 9, "token": "Ue", "bytes": None, "logprob": -1.0}
-    far.streams(
-        ": keep-alive",
-        piece("Ü", {"content": [{**entry, "top_logprobs": [entry, top]}]}),
-        ":",
-        "event: message\nid: 4\nretry: 10",
-        f"data:{json.dumps(piece('', None, 'length'))}",
-        {**piece("", None), "choices": [], "timings": {"predicted_n": 1}},
-        end="",
-    )
-    answer = ask(runtime, logprobs=2)
-    assert (answer.text, answer.finish_reason, answer.completion_tokens) == ("Ü", "length", 1)
-    assert answer.tokens[0].token == 7
-    assert [each.data for each in answer.tokens[0].alternatives] == ["Ü".encode(), b"Ue"]
-    assert far.sent[0]["repeat_penalty"] == far.sent[0]["repetition_penalty"] == 1.0
-    assert far.sent[0]["logprobs"] == 2
 
 
 def test_nothing_is_made_up_when_neither_scores_nor_usage_come(far, runtime):

@@ -1,9 +1,7 @@
 """The same runtime over any OpenAI-compatible endpoint: vLLM, llama-server, another office.
 
 Prompts are rendered and cut into tokens here, with the base's own template and tokenizer, and sent
-as token ids to ``/completions``: what answers sees what the intern was trained on. An intern is the
-model ``name@n`` there; vLLM serves the PEFT folder of a version under that name. llama-server answers
-to any name with whatever it has loaded, so names are looked up in ``/models`` first.
+as token ids to ``/completions``: what answers sees what the intern was trained on.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from http import HTTPStatus
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -31,12 +28,11 @@ from interns.completion import (
     Message,
     TokenScore,
 )
-from interns.errors import Incompatible, InternsError, InvalidInput, NotFound
+from interns.errors import Incompatible, InternsError, InvalidInput
 from interns.gguf.reader import read_gguf
 from interns.prompt import ChatTemplate
 from interns.runtime.deadline import check_deadline, cut_short, deadline_in
 from interns.runtime.endpoint import LOOK_S, Endpoint, Events
-from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
 from interns.runtime.llama_cpp.library import Model
 from interns.runtime.llama_cpp.sampling import check_sampling
@@ -47,6 +43,7 @@ from interns.runtime.openai_answers import (
     read_scores,
     total,
 )
+from interns.runtime.openai_models import Models
 
 Json = dict[str, Any]
 Over = Callable[[], InternsError | None]
@@ -80,12 +77,11 @@ class OpenAIRuntime:
         self.template = ChatTemplate(
             file.text("tokenizer.chat_template"), self._word(bos), self._word(self._eos)
         )
-        self._model = model or base.name
         words = Model(base.gguf, words_only=True)
         self._stops = sorted(words.stop_tokens)
         words.close()
         self._far = Endpoint(url, token)
-        self._found: set[str] = set()
+        self._models = Models(self._far, base, model)
 
     # Answers ------------------------------------------------------------------------------------
 
@@ -204,39 +200,6 @@ class OpenAIRuntime:
             raise InvalidInput("There is no message to answer.", "Give at least one.")
         return self._ids(self.template.render(messages))
 
-    def _named(self, adapter: Adapter | None) -> str:
-        """What the far end calls an intern or the base, looked up there once."""
-        name = adapter.name if adapter else self._model
-        if not name:
-            raise Incompatible(
-                "A remote engine knows interns by name, and this adapter has none.",
-                "Register it as an intern first.",
-            )
-        if name not in self._found:
-            fix = f"Set engine.model to what the base {self.base.name} is called there."
-            if adapter:
-                verify_adapter(adapter, self.base)
-                fix = f"Serve that version's peft folder there under the name {name}."
-            self._look_up(name, fix)
-            self._found.add(name)
-        return name
-
-    def _look_up(self, name: str, fix: str) -> None:
-        """Refuse a name that the far end does not list, where it lists any."""
-        with self._far.told():
-            response = self._far.ask("/models")
-            if response.status_code == HTTPStatus.NOT_FOUND:
-                return  # it has no list
-            if response.is_error:
-                raise read_error(response)
-            known = [str(model["id"]) for model in response.json()["data"]]
-        if name not in known:
-            raise NotFound(
-                f"The endpoint {self._far.url} does not serve {name!r}, but "
-                f"{', '.join(known) or 'nothing'}.",
-                fix,
-            )
-
     def _body(self, request: CompletionRequest) -> tuple[list[int], Json]:
         sampling = request.sampling
         least = 0 if request.echo else 1
@@ -244,7 +207,7 @@ class OpenAIRuntime:
         check_deadline(request.deadline_s)
         prompt = list(request.prompt) or self._tokens(request.messages)
         body: Json = {
-            "model": self._named(request.adapter),
+            **self._models.asked_for(request.adapter),
             "prompt": prompt,
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
@@ -302,7 +265,7 @@ class OpenAIRuntime:
     def _scored(self, texts: list[list[int]], adapter: Adapter | None, over: Over) -> list[Json]:
         # One token more than is wanted: not every server takes max_tokens 0.
         body = {
-            "model": self._named(adapter), "prompt": texts, "max_tokens": 1, "temperature": 0,
+            **self._models.asked_for(adapter), "prompt": texts, "max_tokens": 1, "temperature": 0,
             "logprobs": 1, "echo": True,
         }  # fmt: skip
         return self._choices(body, len(texts), over)

@@ -6,14 +6,18 @@ The forms are those of the llama-server that llama-cpp-python 0.3.36 carries, se
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from interns.adapter import Adapter
+from interns.base_model import BaseModelRef
 from interns.bases import starter
 from interns.completion import Completion, CompletionRequest, Message, Sampling
-from interns.errors import Incompatible
+from interns.errors import Incompatible, NotFound, Unavailable
 from interns.runtime.openai_runtime import OpenAIRuntime
+from tests.interns.conftest import MakeAdapter
 from tests.interns.far_end import FarEnd, Json, piece
 
 ASKED = (Message("user", "Where is my parcel?"),)
@@ -27,9 +31,14 @@ def runtime(far: FarEnd) -> Iterator[OpenAIRuntime]:
     made.close()
 
 
-def ask(runtime: OpenAIRuntime, **sampling: Any) -> Completion:
+@pytest.fixture
+def triage(make_adapter: MakeAdapter, starter_base: BaseModelRef) -> Adapter:
+    return replace(make_adapter(4, on=starter_base), name="triage@1")
+
+
+def ask(runtime: OpenAIRuntime, who: Adapter | None = None, **sampling: Any) -> Completion:
     sampling = {"max_tokens": 4} | sampling
-    return runtime.complete(CompletionRequest(ASKED, None, Sampling(**sampling)))
+    return runtime.complete(CompletionRequest(ASKED, who, Sampling(**sampling)))
 
 
 def token(number: int, text: str, logprob: float, tops: list[Json] | None = None) -> Json:
@@ -86,6 +95,18 @@ def test_text_that_might_have_begun_a_stop_text_is_not_lost(far, runtime):
     assert all("stop" not in body for body in far.sent)
 
 
+def test_base_is_found_under_each_of_its_names(far, runtime):
+    """Of ``-a starter,second`` the last in the alphabet is the model, and all are other names."""
+    model = {"id": "second", "aliases": ["second", "starter"], "tags": [], "object": "model"}
+    far.gives("/v1/models", {"models": [], "object": "list", "data": [model]})
+    far.streams(piece("The", token(685, "The", -1.5)), last("length", 1))
+    assert ask(runtime).text == "The"
+    other = OpenAIRuntime(starter(), far.url, model="nobody")
+    with pytest.raises(NotFound, match="does not serve 'nobody', but second, starter"):
+        ask(other)
+    other.close()
+
+
 def test_answer_of_its_own_dialect_is_told_from_a_cut_one(far, runtime):
     """As under an address without /v1."""
     native = {"index": 0, "content": "a", "tokens": [324], "stop": False, "tokens_predicted": 1}
@@ -93,3 +114,45 @@ def test_answer_of_its_own_dialect_is_told_from_a_cut_one(far, runtime):
     with pytest.raises(Incompatible, match="another dialect") as caught:
         ask(runtime)
     assert "/v1" in caught.value.fix
+
+
+def _listed(*adapters: Adapter) -> list[Json]:
+    return [
+        {"id": i, "path": str(each.path), "scale": 1.0, "task_name": "", "prompt_prefix": ""}
+        for i, each in enumerate(adapters)
+    ]
+
+
+def test_intern_is_asked_by_the_file_of_its_adapter(far, runtime, triage, make_adapter):
+    """Unless told otherwise all adapters are put on, and a cache knows nothing of adapters."""
+    far.lists("starter")
+    far.streams(piece("The", token(685, "The", -1.5)), last("length", 1))
+    other = make_adapter(2, on=starter())
+    for listed, scales in (((triage, other), [1.0, 0.0]), ((other, triage), [0.0, 1.0])):
+        far.gives("/lora-adapters", _listed(*listed))
+        ask(runtime, triage)
+        sent = far.sent[-1]
+        assert sent["lora"] == [{"id": i, "scale": scale} for i, scale in enumerate(scales)]
+        assert (sent["model"], sent["cache_prompt"]) == ("starter", False)
+        ask(runtime)
+        assert [each["scale"] for each in far.sent[-1]["lora"]] == [0.0, 0.0]
+    count = len(far.sent)
+    far.gives("/lora-adapters", _listed(other))
+    with pytest.raises(NotFound, match="has no adapter") as caught:
+        ask(runtime, triage)
+    assert "--lora" in caught.value.fix
+    far.gives("/lora-adapters", [])
+    with pytest.raises(NotFound, match="does not serve 'triage@1', but starter"):
+        ask(runtime, triage)
+    assert len(far.sent) == count
+    ask(runtime)
+    assert "lora" not in far.sent[-1]
+
+
+def test_nobody_is_asked_while_the_adapters_are_not_known(far, runtime):
+    loading = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
+    far.gives("/lora-adapters", loading)
+    far.replies["/lora-adapters"] = (503, *far.replies["/lora-adapters"][1:])
+    with pytest.raises(Unavailable, match="Loading model"):
+        ask(runtime)
+    assert far.sent == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from queue import Empty
@@ -28,35 +28,31 @@ from interns.completion import (
     Message,
     TokenScore,
 )
-from interns.errors import Incompatible, InternsError, InvalidInput
+from interns.errors import InternsError, InvalidInput
 from interns.gguf.reader import read_gguf
 from interns.prompt import ChatTemplate
 from interns.runtime.deadline import check_deadline, cut_short, deadline_in
-from interns.runtime.endpoint import LOOK_S, Endpoint, Events
+from interns.runtime.endpoint import LOOK_S, Endpoint, Events, Over
 from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
 from interns.runtime.llama_cpp.library import Model
 from interns.runtime.llama_cpp.sampling import check_sampling
 from interns.runtime.openai_answers import (
     Answer,
-    read_error,
     read_reason,
-    read_scores,
     total,
 )
 from interns.runtime.openai_models import Models
+from interns.runtime.openai_scores import Scores
 
 Json = dict[str, Any]
-Over = Callable[[], InternsError | None]
-
-_LABELS_AT_ONCE = 64
 
 
 class OpenAIRuntime:
     """A `Runtime` whose model runs elsewhere. All methods may be called from any thread.
 
     Where the far end ignores a field, so does the answer: constraints need a server that knows
-    ``structured_outputs`` (vLLM) or ``grammar`` (llama-server); label scores need ``echo`` with
-    ``logprobs``, which llama-server has not. Token ids of written tokens are -1 where not told.
+    ``structured_outputs`` (vLLM) or ``grammar`` (llama-server). Both report log-probabilities as they
+    are before constraint and biases. Token ids of written tokens are -1 where not told.
 
     Args:
         base: The base that the far end serves; its template and tokenizer are used here.
@@ -82,6 +78,7 @@ class OpenAIRuntime:
         words.close()
         self._far = Endpoint(url, token)
         self._models = Models(self._far, base, model)
+        self._scores = Scores(self._far, self._models, self._vocabulary, self._eos)
 
     # Answers ------------------------------------------------------------------------------------
 
@@ -136,8 +133,6 @@ class OpenAIRuntime:
     ) -> ChoiceScores:
         """Probability of each choice, followed by the stop token, as the whole answer.
 
-        Each label is sent behind the prompt as a text to score (``echo`` with ``logprobs``).
-
         Raises:
             InvalidInput: Bad labels, temperature or deadline.
             Incompatible: The far end cannot score a prompt.
@@ -149,15 +144,8 @@ class OpenAIRuntime:
             raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
         over = _until(cancel, deadline_s)
         prompt = self._tokens(messages)
-        texts = [[*prompt, *self._ids(choice), self._eos] for choice in choices]
-        logprobs: list[float] = []
-        for start in range(0, len(texts), _LABELS_AT_ONCE):
-            for choice in self._scored(texts[start : start + _LABELS_AT_ONCE], adapter, over):
-                text = texts[len(logprobs)]
-                scores = read_scores(choice["logprobs"], 0)
-                if len(scores) < len(text):
-                    raise _no_echo()
-                logprobs.append(total(scores[len(prompt) : len(text)]) or 0.0)
+        labels = [self._ids(choice) for choice in choices]
+        logprobs = self._scores.labels(prompt, labels, adapter, over)
         heated = np.array(logprobs) / temperature
         weights = np.exp(heated - heated.max())
         return ChoiceScores(
@@ -262,32 +250,12 @@ class OpenAIRuntime:
             coming.cancel()
         yield last
 
-    def _scored(self, texts: list[list[int]], adapter: Adapter | None, over: Over) -> list[Json]:
-        # One token more than is wanted: not every server takes max_tokens 0.
-        body = {
-            **self._models.asked_for(adapter), "prompt": texts, "max_tokens": 1, "temperature": 0,
-            "logprobs": 1, "echo": True,
-        }  # fmt: skip
-        return self._choices(body, len(texts), over)
-
-    def _choices(self, body: Json, count: int, over: Over) -> list[Json]:
-        with self._far.told():
-            response = self._far.ask("/completions", body, over=over)
-            if response.is_error:
-                told = read_error(response)
-                raise _no_echo(told) if "echo" in told.message else told
-            choices = sorted(response.json()["choices"], key=lambda choice: choice["index"])
-        if len(choices) != count or not all(choice.get("logprobs") for choice in choices):
-            raise _no_echo()
-        return choices
-
     def _echoed(self, request: CompletionRequest, over: Over) -> Completion:
         begun = time.perf_counter()
         prompt, body = self._body(request)
-        (choice,) = self._choices(body | {"echo": True}, 1, over)
-        scores = read_scores(choice["logprobs"], request.sampling.logprobs or 0)
-        if len(scores) < len(prompt):
-            raise _no_echo()
+        ((choice, scores),) = self._scores.echo(
+            body, [prompt], over, request.sampling.logprobs or 0
+        )
         head = tuple(
             TokenScore(token, score.data, score.logprob, score.alternatives)
             for token, score in zip(prompt, scores, strict=False)
@@ -315,11 +283,3 @@ def _until(cancel: threading.Event | None, deadline_s: float | None) -> Over:
 
 def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _no_echo(told: InternsError | None = None) -> Incompatible:
-    why = f" ({told.message})" if told else ""
-    return Incompatible(
-        f"The endpoint does not report the log-probabilities of a prompt{why}.",
-        "Use one that supports echo with logprobs, such as vLLM.",
-    )

@@ -5,6 +5,7 @@ The forms are those of the llama-server that llama-cpp-python 0.3.36 carries, se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ from tests.interns.conftest import MakeAdapter
 from tests.interns.far_end import FarEnd, Json, piece
 
 ASKED = (Message("user", "Where is my parcel?"),)
-END = 2
+END, VOCABULARY = 2, 8192
 
 
 @pytest.fixture
@@ -114,6 +115,75 @@ def test_answer_of_its_own_dialect_is_told_from_a_cut_one(far, runtime):
     with pytest.raises(Incompatible, match="another dialect") as caught:
         ask(runtime)
     assert "/v1" in caught.value.fix
+
+
+def test_written_tokens_are_never_taken_for_an_echo(far, runtime):
+    """It ignores ``echo``: what it scores is what it wrote."""
+    written = [token(300 + i, "I", -2.0)["content"][0] for i in range(8)]
+    choice = {"index": 0, "text": "I" * 8, "logprobs": {"content": written}}
+    far.gives("/v1/completions", {"choices": [{**choice, "finish_reason": "length"}]})
+    asked = CompletionRequest(
+        (), None, Sampling(max_tokens=8, logprobs=1), None, None, (5, 6), True
+    )
+    with pytest.raises(Incompatible, match="log-probabilities of a prompt"):
+        runtime.complete(asked)
+
+
+class Writer:
+    """Writes the token that a bias asks for; one that ends within a character is not told of."""
+
+    def __init__(self, within: tuple[int, ...] = ()) -> None:
+        self.within = within
+
+    @staticmethod
+    def logprob(prompt: list[int], written: int) -> float:
+        return -0.001 * written - 0.1 * prompt[-1]
+
+    def __call__(self, body: Json) -> Json:
+        if body.get("echo"):
+            logprobs = [token(300, "I", -2.0) for _ in body["prompt"]]
+        else:
+            ((written, _),) = body["logit_bias"].items()
+            number, prompt = int(written), body["prompt"]
+            likeliest = range(VOCABULARY) if body["logprobs"] == VOCABULARY else [685]
+            tops = [token(i, "", self.logprob(prompt, i))["content"][0] for i in likeliest]
+            logprobs = [token(number, "", self.logprob(prompt, number), tops)]
+            if number in self.within:
+                logprobs = [None]
+        return {
+            "choices": [
+                {"index": i, "text": "", "logprobs": each, "finish_reason": "length"}
+                for i, each in enumerate(logprobs)
+            ]
+        }
+
+
+def test_labels_are_written_token_by_token_where_nothing_is_echoed(far, runtime):
+    labels = ("delivery", "delivery late", "Zürich")
+    (lead,) = runtime.tokenize("Zü")[1:2]
+    far.answers = writer = Writer(within=(lead,))
+    prompt = runtime.tokenize(runtime.template.render(ASKED))
+    expected = []
+    for label in labels:
+        text = [*prompt, *runtime.tokenize(label), END]
+        ends = range(len(prompt), len(text))
+        expected.append(math.fsum(writer.logprob(text[:end], text[end]) for end in ends))
+    found = runtime.score_choices(ASKED, labels)
+    assert found.logprobs == pytest.approx(expected)
+    assert found.runtime == "openai"
+    echo, *asked = far.sent
+    assert echo["echo"]
+    beginnings = {(*body["prompt"], *body["logit_bias"]) for body in asked if body["logprobs"] == 1}
+    assert len(beginnings) == len(asked) - 1  # each once, and once the whole vocabulary
+    runtime.score_choices(ASKED, labels)
+    assert [body for body in far.sent if body.get("echo")] == [echo]  # not tried again
+
+
+def test_label_is_not_scored_by_another_token(far, runtime):
+    """As where a server bounds the bias."""
+    far.answers = lambda body: Writer()({**body, "logit_bias": {"685": 1}})
+    with pytest.raises(Incompatible, match="log-probabilities of a prompt"):
+        runtime.score_choices(ASKED, ("delivery", "refund"))
 
 
 def _listed(*adapters: Adapter) -> list[Json]:

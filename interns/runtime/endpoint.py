@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 LOOK_S = 0.05  # between two looks whether an answer is still wanted
 _TIMEOUT = httpx.Timeout(600.0, connect=5.0)
+# llama-server ends connections that it promised to keep, now and then under the next request.
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=0)
 
 
 class Endpoint:
@@ -43,7 +45,7 @@ class Endpoint:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
         self._http = httpx.AsyncClient(
-            base_url=self.url, headers=headers, timeout=_TIMEOUT, trust_env=False
+            base_url=self.url, headers=headers, timeout=_TIMEOUT, limits=_LIMITS, trust_env=False
         )
         self._loop = asyncio.new_event_loop()
         self._lock = threading.Lock()

@@ -23,6 +23,9 @@ class FarEnd:
         far = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            used = False
+
             def do_GET(self) -> None:
                 self._reply()
 
@@ -43,9 +46,11 @@ class FarEnd:
                 far.left.set()
 
             def _reply(self) -> None:
-                status, headers, body = far.replies.get(self.path, (404, {}, b"{}"))
-                if far.answers and self.command == "POST":
-                    status, body = 200, json.dumps(far.answers(far.sent[-1])).encode()
+                if self.used:  # llama-server promises to keep a connection, and ends it at times
+                    self.close_connection = True
+                    return
+                self.used = True
+                status, headers, body = far.reply(self.path, asked=self.command == "POST")
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(body)), **headers}.items():
                     self.send_header(name, value)
@@ -58,6 +63,11 @@ class FarEnd:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def reply(self, path: str, *, asked: bool) -> tuple[int, dict[str, str], bytes]:
+        if asked and self.answers:
+            return 200, {}, json.dumps(self.answers(self.sent[-1])).encode()
+        return self.replies.get(path, (404, {}, b"{}"))
 
     def refuses(self, status: int, body: object, **headers: str) -> None:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -16,7 +16,7 @@ import httpx
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
 from interns.errors import Incompatible, NotFound
-from interns.runtime.endpoint import Endpoint
+from interns.runtime.endpoint import Endpoint, Over
 from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.openai_answers import read_error
 
@@ -42,10 +42,11 @@ class Models:
         self._verified: set[Adapter] = set()
         self._lists_files = True
 
-    def asked_for(self, adapter: Adapter | None) -> Json:
+    def asked_for(self, adapter: Adapter | None, over: Over) -> Json:
         """Return the fields of a request that ask for an intern, or for the base.
 
         Raises:
+            Unavailable: What `over` returned, among others.
             NotFound: The endpoint does not serve it.
             Incompatible: The adapter belongs to another base, or has no name.
             InternsError: As the endpoint says.
@@ -58,16 +59,16 @@ class Models:
         if adapter and adapter not in self._verified:
             verify_adapter(adapter, self._base)
             self._verified.add(adapter)
-        files = self._files()
+        files = self._files(over)
         if adapter and not files:
             fix = (
                 f"Serve that version there: its peft folder as {adapter.name}, or on llama-server "
                 "its adapter.gguf by --lora."
             )
-            self._look_up(adapter.name, fix)
+            self._look_up(adapter.name, fix, over)
             return {"model": adapter.name}
         fix = f"Set engine.model to what the base {self._base.name} is called there."
-        self._look_up(self._name, fix)
+        self._look_up(self._name, fix, over)
         if not files:
             return {"model": self._name}
         return {
@@ -76,23 +77,23 @@ class Models:
             "cache_prompt": False,
         }
 
-    def _files(self) -> list[Json]:
+    def _files(self, over: Over) -> list[Json]:
         """The adapters of a llama-server; asked each time, for when it starts anew they may change."""
         if not self._lists_files:
             return []
-        response = self._far.ask(self._far.url.removesuffix("/v1") + "/lora-adapters")
+        response = self._far.ask(self._far.url.removesuffix("/v1") + "/lora-adapters", over=over)
         if response.is_server_error:
             raise read_error(response)
         files = _read_files(response)
         self._lists_files = files is not None
         return files or []
 
-    def _look_up(self, name: str, fix: str) -> None:
+    def _look_up(self, name: str, fix: str, over: Over) -> None:
         """Refuse a name that the far end does not list, where it lists any."""
         if name in self._found:
             return
         with self._far.told():
-            response = self._far.ask("/models")
+            response = self._far.ask("/models", over=over)
             if response.is_error and response.status_code != HTTPStatus.NOT_FOUND:
                 raise read_error(response)
             listed = None if response.is_error else _read_names(response.json())

@@ -28,7 +28,7 @@ from interns.completion import (
     Message,
     TokenScore,
 )
-from interns.errors import InternsError, InvalidInput
+from interns.errors import InternsError, InvalidInput, Unavailable
 from interns.gguf.reader import read_gguf
 from interns.prompt import ChatTemplate
 from interns.runtime.deadline import check_deadline, cut_short, deadline_in
@@ -106,7 +106,7 @@ class OpenAIRuntime:
     ) -> Iterator[Delta]:
         """Answer piece by piece; the last piece carries the completion.
 
-        The request is checked at once and sent when the first piece is taken.
+        The request is checked at once, and sent to who is found when the first piece is taken.
 
         Raises:
             InternsError: As `complete`.
@@ -195,7 +195,6 @@ class OpenAIRuntime:
         check_deadline(request.deadline_s)
         prompt = list(request.prompt) or self._tokens(request.messages)
         body: Json = {
-            **self._models.asked_for(request.adapter),
             "prompt": prompt,
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
@@ -223,13 +222,20 @@ class OpenAIRuntime:
     def _pieces(
         self, request: CompletionRequest, answer: Answer, body: Json, cancel: threading.Event
     ) -> Iterator[Delta]:
-        events = Events()
         # Counted from before it is sent: the far end calls what its own deadline ended cut in length.
-        deadline = deadline_in(request.deadline_s)
-        coming = self._far.listen("/completions", body, events)
+        over = _until(cancel, request.deadline_s)
+        try:
+            who = self._models.asked_for(request.adapter, over)
+        except Unavailable:
+            if not over():
+                raise
+            yield answer.end("cancelled" if cancel.is_set() else "deadline")
+            return
+        events = Events()
+        coming = self._far.listen("/completions", who | body, events)
         try:
             while True:
-                if cancel.is_set() or time.monotonic() >= deadline:
+                if over():
                     last = answer.end("cancelled" if cancel.is_set() else "deadline")
                     break
                 with contextlib.suppress(Empty):
@@ -253,6 +259,7 @@ class OpenAIRuntime:
     def _echoed(self, request: CompletionRequest, over: Over) -> Completion:
         begun = time.perf_counter()
         prompt, body = self._body(request)
+        body |= self._models.asked_for(request.adapter, over)
         ((choice, scores),) = self._scores.echo(
             body, [prompt], over, request.sampling.logprobs or 0
         )
@@ -270,7 +277,7 @@ class OpenAIRuntime:
 
 
 def _until(cancel: threading.Event | None, deadline_s: float | None) -> Over:
-    """Tells when scores are no longer wanted, and why; the deadline counts from now."""
+    """Tells when an answer is no longer wanted, and why; the deadline counts from now."""
     deadline = deadline_in(deadline_s)
 
     def over() -> InternsError | None:

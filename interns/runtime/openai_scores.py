@@ -55,7 +55,7 @@ class Scores:
             Incompatible: The endpoint does not tell.
             InternsError: What `over` returned, or as the endpoint says.
         """
-        who = self._models.asked_for(adapter)
+        who = self._models.asked_for(adapter, over)
         ended = [(*label, self._end) for label in labels]
         if self._echoes:
             try:

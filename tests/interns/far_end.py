@@ -20,47 +20,9 @@ class FarEnd:
         self.reads: str = ""
         self.answers: Callable[[Json], Json] | None = None
         self.asked, self.left = threading.Event(), threading.Event()
-        far = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            used = False
-
-            def do_GET(self) -> None:
-                self._reply()
-
-            def do_POST(self) -> None:
-                far.sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                if far.reads:
-                    self._read_for_ever()
-                else:
-                    self._reply()
-
-            def _read_for_ever(self) -> None:
-                """A long prompt: nothing comes, with or without a status, until the caller leaves."""
-                if far.reads == "after the status":
-                    self.send_response(200)
-                    self.end_headers()
-                far.asked.set()
-                assert self.rfile.read(1) == b""
-                far.left.set()
-
-            def _reply(self) -> None:
-                if self.used:  # llama-server promises to keep a connection, and ends it at times
-                    self.close_connection = True
-                    return
-                self.used = True
-                status, headers, body = far.reply(self.path, asked=self.command == "POST")
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (_Handler,), {"far": self})
+        )
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -86,6 +48,49 @@ class FarEnd:
 
     def gives(self, path: str, body: object) -> None:
         self.replies[path] = (200, {}, json.dumps(body).encode())
+
+
+class _Handler(BaseHTTPRequestHandler):
+    far: FarEnd
+    protocol_version = "HTTP/1.1"
+    used = False
+
+    def do_GET(self) -> None:
+        if self.far.reads == "before it lists":
+            self._read_for_ever()
+        else:
+            self._reply()
+
+    def do_POST(self) -> None:
+        self.far.sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        if self.far.reads:
+            self._read_for_ever()
+        else:
+            self._reply()
+
+    def _read_for_ever(self) -> None:
+        """At work: nothing comes, with or without a status, until the caller leaves."""
+        if self.far.reads == "after the status":
+            self.send_response(200)
+            self.end_headers()
+        self.far.asked.set()
+        assert self.rfile.read(1) == b""
+        self.far.left.set()
+
+    def _reply(self) -> None:
+        if self.used:  # llama-server promises to keep a connection, and ends it at times
+            self.close_connection = True
+            return
+        self.used = True
+        status, headers, body = self.far.reply(self.path, asked=self.command == "POST")
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
 
 
 def piece(text: str, logprobs: Json | None = None, reason: str | None = None, **more: Any) -> Json:

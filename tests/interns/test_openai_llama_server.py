@@ -6,7 +6,9 @@ The forms are those of the llama-server that llama-cpp-python 0.3.36 carries, se
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -225,4 +227,22 @@ def test_nobody_is_asked_while_the_adapters_are_not_known(far, runtime):
     far.replies["/lora-adapters"] = (503, *far.replies["/lora-adapters"][1:])
     with pytest.raises(Unavailable, match="Loading model"):
         ask(runtime)
+    assert far.sent == []
+
+
+def test_caller_can_leave_while_the_adapters_are_looked_up(far, runtime):
+    """The list comes after the batch that is computed, which may be a long prompt's."""
+    far.reads = "before it lists"
+    cancel = threading.Event()
+    asked = CompletionRequest(ASKED, None, Sampling(max_tokens=4))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(runtime.complete, asked, cancel=cancel)
+        assert far.asked.wait(20)
+        cancel.set()
+        assert answer.result(timeout=20).finish_reason == "cancelled"
+    assert far.left.wait(20)
+    late = runtime.complete(replace(asked, deadline_s=0.2))
+    assert (late.finish_reason, late.text) == ("deadline", "")
+    with pytest.raises(Unavailable, match="deadline"):
+        runtime.score_choices(ASKED, ("a", "b"), deadline_s=0.2)
     assert far.sent == []

@@ -1,6 +1,7 @@
 """`OpenAIRuntime` against a web server that answers as a real llama-server did.
 
-The forms are those of the llama-server that llama-cpp-python 0.3.36 carries, serving the starter.
+The forms are those of the llama-server that llama-cpp-python 0.3.36 carries, serving the starter;
+`tests/orchestrator/test_llama_server.py` asks the program itself.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -265,10 +264,9 @@ class Desk:
     def _make_runtime(self, base: BaseModelRef) -> Runtime:
         chosen = self.settings.engine
         if chosen.url:
-            from interns.runtime.openai_runtime import OpenAIRuntime
+            from interns.runtime.openai_runtime import remote_runtime
 
-            token = os.environ.get(chosen.token_variable, "")
-            return OpenAIRuntime(base, chosen.url, model=chosen.model, token=token)
+            return remote_runtime(base, chosen)
         from interns.runtime.llama_cpp.budget import Budget
         from interns.runtime.llama_cpp.engine import LlamaEngine
 

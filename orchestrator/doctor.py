@@ -36,6 +36,7 @@ Json = dict[str, Any]
 GIB = 1024**3
 DISK_WARN, DISK_FAIL = 2 * GIB, GIB // 4
 MEMORY_WARN, MEMORY_FAIL = 2 * GIB, GIB // 2
+ENDPOINT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def examine(paths: Paths, settings: Settings) -> list[Json]:
         ("compiler", _compiler),
         ("llama.cpp", _llama),
         ("base", _base),
+        ("engine", _engine),
         ("disk", _disk),
         ("memory", _memory),
         ("database", _database),
@@ -177,6 +179,20 @@ def _base(paths: Paths, settings: Settings) -> Iterator[Finding]:
             f"trained on another base: {', '.join(strangers)}",
             f"interns bases use NAME, or: interns teach INTERN --base {base.name}",
         )
+
+
+def _engine(paths: Paths, settings: Settings) -> Iterator[Finding]:
+    if not settings.engine.url:
+        return
+    from interns.runtime.openai_runtime import remote_runtime
+
+    base = current_base(settings, paths)
+    runtime = remote_runtime(base, settings.engine)
+    try:
+        runtime.check(ENDPOINT_S)
+    finally:
+        runtime.close()
+    yield Finding("engine", "ok", f"{settings.engine.url} serves {base.name}")
 
 
 def _shipped_base_hashes() -> set[str]:

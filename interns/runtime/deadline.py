@@ -31,7 +31,7 @@ def deadline_in(seconds: float | None) -> float:
 
 
 def cut_short(*, late: bool) -> Unavailable:
-    """Why scores will never come: too late, or cancelled."""
+    """Why what was asked will never come: too late, or cancelled."""
     if late:
-        return Unavailable("The deadline passed before the scores were there.", "Raise deadline_s.")
+        return Unavailable("The deadline passed before the answer was there.", "Raise deadline_s.")
     return Unavailable("The work was cancelled.", "Ask again.")

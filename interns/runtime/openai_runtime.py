@@ -7,6 +7,7 @@ as token ids to ``/completions``: what answers sees what the intern was trained 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ from interns.runtime.openai_answers import (
 )
 from interns.runtime.openai_models import Models
 from interns.runtime.openai_scores import Scores
+from interns.settings import EngineSettings
 
 Json = dict[str, Any]
 
@@ -79,6 +81,16 @@ class OpenAIRuntime:
         self._far = Endpoint(url, token)
         self._models = Models(self._far, base, model)
         self._scores = Scores(self._far, self._models, self._vocabulary, self._eos)
+
+    def check(self, deadline_s: float) -> None:
+        """Ask whether the endpoint serves the base.
+
+        Raises:
+            NotFound: It serves others only.
+            Unavailable: It cannot be reached, or did not say so in time.
+            InternsError: As it says.
+        """
+        self._models.asked_for(None, _until(None, deadline_s))
 
     # Answers ------------------------------------------------------------------------------------
 
@@ -274,6 +286,17 @@ class OpenAIRuntime:
         return Completion(
             text, reason, len(prompt), 0, len(tail), total(tail), seconds, seconds, tail, head
         )
+
+
+def remote_runtime(base: BaseModelRef, chosen: EngineSettings) -> OpenAIRuntime:
+    """The runtime that an office's settings name; the token is read from the environment.
+
+    Args:
+        base: The office's.
+        chosen: With a `url`.
+    """
+    token = os.environ.get(chosen.token_variable, "")
+    return OpenAIRuntime(base, chosen.url, model=chosen.model, token=token)
 
 
 def _until(cancel: threading.Event | None, deadline_s: float | None) -> Over:

@@ -6,6 +6,8 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from interns.paths import Paths
 from interns.settings import Settings
@@ -71,3 +73,33 @@ def test_taken_port_is_found(tmp_path):
         port = by_check(Paths(tmp_path), settings)["port"]
     assert port["status"] == "fail"
     assert "daemon.port 0" in port["fix"]
+
+
+def test_engine_that_answers_elsewhere_is_asked(tmp_path):
+    class Models(BaseHTTPRequestHandler):
+        def do_GET(self):
+            served = [{"id": "starter"}] if self.path == "/v1/models" else None
+            body = json.dumps({"data": served}).encode()
+            self.send_response(200 if served else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    def engine(**chosen):
+        return by_check(Paths(tmp_path), Settings.model_validate({"engine": chosen}))["engine"]
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Models)
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    assert engine(url=url)["status"] == "ok"
+    other = engine(url=url, model="large")
+    assert (other["status"], "does not serve 'large'" in other["found"]) == ("fail", True)
+    assert "engine.model" in other["fix"]
+    server.shutdown()
+    server.server_close()
+    gone = engine(url=url)
+    assert (gone["status"], "does not answer" in gone["found"]) == ("fail", True)
+    assert "engine" not in by_check(Paths(tmp_path))

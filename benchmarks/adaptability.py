@@ -333,7 +333,7 @@ TASKS: Mapping[str, Task] = {
         e2e,
         "extract",
         "Write the facts of each text as JSON.",
-        {"batch_tokens": 1024},
+        {"batch_tokens": 1024, "epochs": 2},
         E2E_FIELDS,
     ),
     "fairytaleqa": Task(fairytaleqa, *PASSAGES),

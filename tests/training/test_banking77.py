@@ -47,7 +47,7 @@ def test_eight_banking_intents_are_learned(tmp_path: Path, make_run: Callable[..
         input="text",
         output="category",
         role="Sort questions of bank customers by intent.",
-        recipe={"presentations": 2000, "batch_tokens": 512, "baseline_rows": 60, "verify_rows": 96},
+        recipe={"epochs": 2, "batch_tokens": 512, "baseline_rows": 60, "verify_rows": 96},
     )
     ended = run_training(folder)
     assert ended.returncode == 0, ended.stderr[-2000:]

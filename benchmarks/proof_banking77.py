@@ -2,7 +2,7 @@
 
 Run: ``INTERNS_DATASETS=folder python benchmarks/proof_banking77.py`` (or ``make proof``), where
 ``folder/banking77`` holds the data set's own ``train.csv`` and ``test.csv``. Prints Markdown. Takes
-about ten minutes on two idle cores. The office lies in a temporary folder and is stopped at the
+about half an hour on two cores. The office lies in a temporary folder and is stopped at the
 end.
 """
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import signal
 import sys
 import warnings
@@ -23,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from interns.errors import InternsError
+from interns.waiting import wait_awake
 
 INTERRUPTED = 130
 
@@ -42,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("folder", type=Path, help=folder)
     chosen = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    # On a busy machine threads that spin while they wait make training five times slower and
-    # everything else as well; read by OpenMP when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_awake()  # before torch is imported
     try:
         result = _COMMANDS[chosen.command](chosen.folder)
     except InternsError as error:

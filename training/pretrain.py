@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -26,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 from interns.errors import InternsError
+from interns.waiting import wait_awake
 
 UNFINISHED = 3
 INTERRUPTED = 130
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     chosen = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `training.cli`
+    wait_awake()  # before torch is imported
     try:
         result = _COMMANDS[chosen.command](chosen, began)
     except InternsError as error:

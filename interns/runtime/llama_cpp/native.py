@@ -7,14 +7,10 @@ import os
 from collections import deque
 from typing import Any
 
-# How threads wait for each other, dozens of times per layer. OpenMP reads it once, when the library is
-# loaded. Threads that sleep at once need twice the time for a token with an adapter; threads that
-# spin for long make decoding a hundred times slower as soon as another process (a training run) wants
-# the same cores. So they spin for some ten microseconds (docs/decisions/0013).
-_WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
-_given = {name: os.environ.get(name) for name in _WAITING}
-if not any(_given.values()):
-    os.environ.update(_WAITING)
+from interns.waiting import SETTINGS, wait_awake
+
+_given = {name: os.environ.get(name) for name in SETTINGS}
+wait_awake()
 try:
     import llama_cpp
     import llama_cpp.llama_cpp as api

@@ -25,7 +25,7 @@ from tui.model.records import answer_record, onboard_record, parked_record
 from tui.model.runview import RunView
 from tui.model.transcript import Entry, Transcript
 from tui.model.visible import deceptive, visible
-from tui.model.words import age, duration, loss_line, route_line, shortened
+from tui.model.words import age, duration, exam_words, loss_line, route_line, shortened
 from tui.model.wrap import fit, wrap
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc", "Cf", "Mn", "Me"]))
@@ -323,3 +323,11 @@ def test_no_columns_are_named_when_a_file_is_missing_or_binary(tmp_path: Path) -
 def test_plan_is_told_in_words_when_it_nests() -> None:
     plan = {"name": "t", "splits": {"train": 9}, "recipe": {"rank": 16}, "tune_s": 61.0, "x": None}
     assert plan_lines(plan) == ["name: t", "splits", "  train: 9", "tune: about 1 min 01 s"]
+
+
+def test_exam_is_told_beside_what_did_without_the_intern():
+    exam = {"metric": "accuracy", "score": 0.65, "baseline": 0.17}
+    assert exam_words({}) == "no exam"
+    assert exam_words(exam) == "accuracy 0.65, base 0.17"
+    control = {"details": {"control": {"what": "words", "score": 0.793}}}
+    assert exam_words(exam | control) == "accuracy 0.65, base 0.17, no model 0.79"

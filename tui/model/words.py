@@ -59,11 +59,15 @@ def done_line(done: Mapping[str, Any]) -> str:
 
 
 def exam_words(exam: Mapping[str, Any]) -> str:
-    """Return a score against the baseline, such as ``accuracy 0.91, base 0.34``."""
+    """Return a score beside its rivals', such as ``accuracy 0.91, base 0.34, no model 0.87``."""
     if exam.get("score") is None:
         return "no exam"
-    text = f"{exam.get('metric', 'score')} {exam['score']:.2f}"
-    return text if exam.get("baseline") is None else f"{text}, base {exam['baseline']:.2f}"
+    parts = [f"{exam.get('metric', 'score')} {exam['score']:.2f}"]
+    if exam.get("baseline") is not None:
+        parts.append(f"base {exam['baseline']:.2f}")
+    if control := (exam.get("details") or {}).get("control"):
+        parts.append(f"no model {control['score']:.2f}")
+    return ", ".join(parts)
 
 
 def effect_words(effect: Mapping[str, Any] | None) -> str:

@@ -130,8 +130,13 @@ def test_reason_names_the_request_that_needed_the_bare_base(base, adapters, make
         assert "not in the roster file" in engine.stats()["path_reason"]
 
 
-def test_base_whose_prompts_begin_in_different_ways_takes_turns(tmp_path):
-    base, adapters = tiny_office(tmp_path, "llama", "{{ messages[-1].content }}")
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages[-1].content }}", "{{ messages[0].role }} {{ messages[-1].content }}"],
+    ids=["with the text", "with the system's turn or the user's"],
+)
+def test_base_whose_prompts_begin_in_different_ways_takes_turns(tmp_path, template):
+    base, adapters = tiny_office(tmp_path, "llama", template)
     path, reason = _fresh(base, tmp_path / "rosters", adapters)
     assert path == "swap"
     assert reason == "no token begins every prompt of the base's chat template"

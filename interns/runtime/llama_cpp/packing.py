@@ -296,7 +296,9 @@ def unpackable(file: GgufFile, template: ChatTemplate, words: Model) -> str:
     """Why no roster of a base can ever be packed; empty if one can."""
     try:
         check_packable(file)
-        alike = len({prompt[0] for prompt in prompts_of(template, words)}) == 1
+        charter = template.render((Message("system", "Be brief."), Message("user", "Hello")))
+        prompts = [*prompts_of(template, words), words.tokenize(charter, special=True)]
+        alike = len({prompt[0] for prompt in prompts}) == 1
     except InternsError as error:
         return error.message
     return "" if alike else "no token begins every prompt of the base's chat template"

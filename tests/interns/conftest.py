@@ -22,6 +22,7 @@ from interns.gguf.base_file import hf_config, write_base_gguf
 from interns.gguf.reader import read_gguf
 from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
+from interns.runtime.openai_runtime import OpenAIRuntime
 from tests.interns.far_end import FarEnd
 
 TINY = Path(__file__).parents[1] / "tiny"  # made by training/recipes/pretrain/tiny.toml
@@ -133,3 +134,10 @@ def far() -> Iterator[FarEnd]:
     yield made
     made.server.shutdown()
     made.server.server_close()
+
+
+@pytest.fixture
+def runtime(far: FarEnd) -> Iterator[OpenAIRuntime]:
+    made = OpenAIRuntime(starter(), far.url)
+    yield made
+    made.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 
 from interns.adapter import Adapter
 from interns.base_model import BaseModelRef
-from interns.bases import starter
 from interns.completion import Completion, CompletionRequest, Message, Sampling
 from interns.errors import (
     Busy,
@@ -29,13 +27,6 @@ from tests.interns.far_end import FarEnd, Json, piece, scores
 
 ASKED = (Message("user", "Where is my parcel?"),)
 LABELS = ("delivery", "refund")
-
-
-@pytest.fixture
-def runtime(far: FarEnd) -> Iterator[OpenAIRuntime]:
-    made = OpenAIRuntime(starter(), far.url)
-    yield made
-    made.close()
 
 
 @pytest.fixture

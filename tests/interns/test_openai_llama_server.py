@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -22,17 +21,10 @@ from interns.completion import Completion, CompletionRequest, Message, Sampling
 from interns.errors import Incompatible, NotFound, Unavailable
 from interns.runtime.openai_runtime import OpenAIRuntime
 from tests.interns.conftest import MakeAdapter
-from tests.interns.far_end import FarEnd, Json, piece
+from tests.interns.far_end import Json, piece
 
 ASKED = (Message("user", "Where is my parcel?"),)
 END, VOCABULARY = 2, 8192
-
-
-@pytest.fixture
-def runtime(far: FarEnd) -> Iterator[OpenAIRuntime]:
-    made = OpenAIRuntime(starter(), far.url)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -82,11 +82,10 @@ class Path(Protocol):
 class _Opened:
     """What both paths have: a model, and a context while it is open."""
 
-    _vocabulary: int | None = None
-
-    def __init__(self, model: Model, size: ContextSize) -> None:
+    def __init__(self, model: Model, size: ContextSize, vocabulary: int | None = None) -> None:
         self._model = model
         self._size = size
+        self._vocabulary = vocabulary
         self._context: Context | None = None
 
     @property
@@ -176,9 +175,8 @@ class SwitchPath(_Opened):
     mixes = True
 
     def __init__(self, model: Model, size: ContextSize, roster: RosterFile) -> None:
-        super().__init__(model, size)
+        super().__init__(model, size, roster.vocabulary)
         self._roster = roster
-        self._vocabulary = roster.vocabulary
         self.mark = f"{roster.sha256}:"
 
     def obstacle(self, job: Job) -> str:

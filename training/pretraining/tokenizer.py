@@ -19,7 +19,7 @@ from interns.gguf.writing import whole_file
 from training.pretraining.chat import BOS, END, PAD, TURN
 from training.pretraining.folder import make_folder
 
-RESERVED = 256  # control tokens that mixed-adapter batches need
+RESERVED = 256  # control tokens that a base made later may give a meaning
 # As the file states each of them: found wherever it stands, exactly as it is.
 _ADDED = {
     "single_word": False,

@@ -14,6 +14,7 @@ from interns.completion import Message
 from interns.errors import BrokenFile
 from interns.prompt import NOT_IN_SOURCES, ChatTemplate
 from tests.training.pretraining import TEXT, numbered, write_corpus
+from training.pretraining.asking import ask, questions
 from training.pretraining.attribution import attribution_of, write_attribution
 from training.pretraining.chat import BOS, END, TEMPLATE, Chat, make_chat, segments
 from training.pretraining.chats import SETS, licence_of_set, read_sets
@@ -166,8 +167,45 @@ def test_every_generated_chat_ends_with_what_its_prompt_tells(make: Any) -> None
         told = " ".join(m.content for m in chat[:-1]).casefold()
         answer = chat[-1].content
         known = answer.casefold() in told or answer in (NOT_IN_SOURCES, "yes", "no")
-        named = make.__name__ in {"title", "reformat", "own_role", "to_json"}
+        named = make.__name__ in {"title", "reformat", "own_role", "to_json", "ask"}
         assert known or named, (answer, told)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "asked"),
+    [
+        ("The old king gave her a ring made of gold.", [("Who gave her a ring made of gold?", "The old king")]),
+        ("Amazon S3 provides features for storage classes.", [("What provides features for storage classes?", "Amazon S3")]),
+        ("They sailed home in 1844 with all of their friends.", [("When? They sailed home with all of their friends.", "in 1844")]),
+        ("There were seven brothers in the house by the mill.", [
+            ("How many brothers?", "seven"), ("Where? There were seven brothers by the mill.", "in the house")]),
+        ("We stayed at home that day because it rained all week.", [
+            ("Why? We stayed at home that day.", "because it rained all week"),
+            ("When? We stayed at home because it rained all week.", "that day")]),
+        ("“Open the door at once!” cried the wolf, and he knocked.", [("Who said: “Open the door at once”?", "the wolf")]),
+        ("It was cold.", []),
+    ],
+)  # fmt: skip
+def test_sentences_are_asked_about_by_taking_out_what_answers(
+    sentence: str, asked: list[tuple[str, str]]
+) -> None:
+    assert list(questions(sentence)) == asked
+    assert all(answer in sentence for _, answer in asked)
+
+
+def test_a_question_about_another_passage_is_not_answered() -> None:
+    rng = random.Random(8)
+    told = ("The old king gave her a ring made of gold.", "They sailed home in 1844 with friends.")
+    passages = [Passage("", told), *PASSAGES]
+    answers: dict[bool, int] = {True: 0, False: 0}
+    for _ in range(400):
+        chat = ask(rng, passages)
+        text, answer = chat[-2].content, chat[-1].content
+        value = json.loads(answer)["answer"] if answer.startswith("{") else answer
+        there = value not in ("", NOT_IN_SOURCES)
+        assert not there or value in text.rpartition("\n\n")[0]
+        answers[there] += 1
+    assert answers[True] > answers[False] > 0
 
 
 def test_generated_json_has_the_fields_of_its_schema() -> None:

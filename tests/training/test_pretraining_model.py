@@ -12,6 +12,7 @@ from training.pretraining.attention import choose_kind, make_mask
 from training.pretraining.export import hf_config
 from training.pretraining.llama import Llama, initialize
 from training.pretraining.muon import Muon, orthogonalize
+from training.pretraining.packing import IGNORED
 from training.pretraining.recipe import Course, Shape
 from training.pretraining.schedule import decay_begins, rate_factor
 from training.pretraining.throughput import flops_per_token
@@ -120,6 +121,19 @@ def test_learning_one_batch_by_heart_works_with_both_optimizers() -> None:
         losses.append(loss.item())
     assert losses[0] == pytest.approx(6.24, abs=0.2)  # ln 512
     assert losses[-1] < 0.7
+
+
+def test_logits_everywhere_give_the_same_loss_as_where_something_is_learned() -> None:
+    model, tokens = Llama(SHAPE), random_ids(2)
+    initialize(model, 1)
+    targets = tokens.roll(-1, 1)
+    targets[:, ::3] = IGNORED
+    mask = make_mask(one_document(tokens), "dense")
+    losses = [model.loss(tokens, targets, mask), model.loss_everywhere(tokens, targets, mask)]
+    gradients = [torch.autograd.grad(loss, [*model.parameters()]) for loss in losses]
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-6)
+    for sparse, whole in zip(*gradients, strict=True):
+        assert torch.allclose(sparse, whole, rtol=1e-4, atol=1e-4)
 
 
 def test_the_rate_rises_stays_and_falls_to_zero() -> None:

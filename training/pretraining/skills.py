@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
+from training.pretraining import asking
 from training.pretraining import passages as of_passages
 from training.pretraining import records as of_records
 from training.pretraining.chat import Chat
@@ -28,6 +29,7 @@ ABOUT_PASSAGES: Mapping[Callable[[random.Random, Sequence[Passage]], Chat], int]
     of_passages.quote: 4,
     of_passages.nth: 2,
     of_passages.cloze: 3,
+    asking.ask: 7,
     of_passages.judge: 3,
     of_passages.title: 2,
     of_passages.choose_title: 1,

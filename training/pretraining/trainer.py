@@ -40,11 +40,7 @@ class Trainer:
         shape = recipe.shape
         self.attention, self.note = choose_kind(device, shape.heads, shape.kv_heads, shape.head_dim)
         self.optimizers = self._make_optimizers()
-        self._body: Callable[[Tensor, Mask], Tensor] = self.model.body
-        if device.type == "cuda":
-            torch.set_float32_matmul_precision("high")
-        if device.type == "cuda" or (device.type == "cpu" and recipe.tokens >= _WORTH_COMPILING):
-            self._body = torch.compile(self.model.body, dynamic=False)
+        self._loss = self._make_loss()
 
     def step(self, number: int, batch: Batch) -> tuple[Tensor, Tensor]:
         """Learn from one batch.
@@ -98,6 +94,20 @@ class Trainer:
         for optimizer, state in zip(self.optimizers, optimizers, strict=True):
             optimizer.load_state_dict(dict(state))
 
+    def _make_loss(self) -> Callable[[Tensor, Tensor, Mask], Tensor]:
+        """The sum of losses of some rows, compiled where that pays.
+
+        CUDA computes the logits of a few positions too many faster than it waits to hear which are
+        learned; a CPU is spared them.
+        """
+        if self._device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            return torch.compile(self.model.loss_everywhere, dynamic=False)
+        if self._device.type != "cpu" or self._recipe.tokens < _WORTH_COMPILING:
+            return self.model.loss
+        body = torch.compile(self.model.body, dynamic=False)
+        return lambda ids, targets, mask: self.model.sum_of_losses(body(ids, mask), targets)
+
     def _make_optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
         course = self._recipe.course
         matrices = [p for p in self.model.layers.parameters() if p.ndim == 2]
@@ -115,8 +125,7 @@ class Trainer:
     def _sum(self, rows: Batch) -> Tensor:
         ids, targets, documents = (self._tensor(part) for part in rows)
         with fast_math(self._device):
-            x = self._body(ids, make_mask(documents, self.attention))
-            return self.model.sum_of_losses(x, targets)
+            return self._loss(ids, targets, make_mask(documents, self.attention))
 
     def _tensor(self, part: np.ndarray) -> Tensor:
         return torch.from_numpy(part).to(self._device, non_blocking=True)

@@ -148,7 +148,10 @@ class Workshop:
         self._done(
             "tune",
             f"{tuned.epochs} passes in {tuned.seconds:.0f} s at {tuned.tokens_per_s:.0f} "
-            f"tokens/s; validation loss {tuned.eval_loss:.4f}.",
+            f"tokens/s; validation loss {tuned.eval_loss:.4f}"
+            + f"; batches left out, whose gradient was no number: {tuned.skipped}"
+            * bool(tuned.skipped)
+            + ".",
             dataclasses.asdict(tuned),
         )
         job.checkpoint.unlink(missing_ok=True)

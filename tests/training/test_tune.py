@@ -1,0 +1,81 @@
+"""A gradient that is no number: left out when it is one, told as divergence when it stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_hook
+
+from interns.gguf.base_file import write_hf_folder
+from interns.intern import Profile
+from interns.skill import Skill
+from training.dataset import Splits
+from training.example import Example
+from training.recipe import make_recipe
+from training.tune import Job, LossNotFinite, Tuned, tune
+
+TINY = Path(__file__).parents[1] / "tiny"
+WORDS = ("lamp", "chair", "mug", "rug", "clock", "table", "cup", "mirror", "desk", "bed")
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """Two labels; five passes of two batches each."""
+    rows = tuple(Example(f"Where is my {word}?", "ab"[i % 2], i) for i, word in enumerate(WORDS))
+    work, base = tmp_path / "work", tmp_path / "base"
+    work.mkdir()
+    write_hf_folder(TINY / "base.gguf", TINY, base)
+    return Job(
+        base_folder=base,
+        splits=Splits(rows, (), (), labels=("a", "b")),
+        profile=Profile("sorter", Skill.CLASSIFY, "Sort.", labels=("a", "b")),
+        mission="",
+        recipe=make_recipe(Skill.CLASSIFY, {"epochs": 5, "batch_tokens": 64, "vary_missions": 0}),
+        out=work / "peft",
+        checkpoint=work / "checkpoint.pt",
+        curve=work / "curve.jsonl",
+    )
+
+
+@contextmanager
+def poisoned(steps: Callable[[int], bool]) -> Iterator[None]:
+    """Make the gradient no number in the steps, counted from 1, that are named."""
+    count = 0
+
+    def spoil(module: torch.nn.Module, _given: Any, logits: Any) -> None:
+        nonlocal count
+        if getattr(module, "out_features", 0) != 8192 or not logits.requires_grad:  # only the head
+            return
+        count += 1
+        if steps(count):
+            logits.register_hook(lambda gradient: gradient * float("nan"))
+
+    handle = register_module_forward_hook(spoil)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def tuned(job: Job) -> Tuned:
+    return tune(job, lambda _: None)
+
+
+def test_a_batch_without_a_usable_gradient_is_left_out_and_counted(job: Job) -> None:
+    with poisoned(lambda step: step in {2, 3, 5}):
+        found = tuned(job)
+    points = [json.loads(line) for line in job.curve.read_text("utf-8").splitlines()]
+    assert found.skipped == 3
+    assert found.steps == len(points) > 5
+    assert all(point["loss"] > 0 for point in points)
+
+
+def test_gradients_that_stay_no_numbers_end_the_training(job: Job) -> None:
+    with poisoned(lambda step: step > 1), pytest.raises(LossNotFinite, match="at step 5"):
+        tuned(job)

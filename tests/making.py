@@ -27,11 +27,11 @@ SAME = 1e-4
 # Where the comparisons with torch compute: 0 is the processor, as in every other run of them.
 GPU_LAYERS = int(os.environ.get("INTERNS_TEST_GPU_LAYERS", "0"))
 
-HIDDEN, FEED, LAYERS, RANK = 256, 704, 10, 4  # of the starter
+HIDDEN, NARROW, FEED, LAYERS, RANK = 512, 256, 1408, 9, 4  # of the starter
 SHAPES = {
     "self_attn.q_proj": (HIDDEN, HIDDEN),
-    "self_attn.k_proj": (HIDDEN, HIDDEN),
-    "self_attn.v_proj": (HIDDEN, HIDDEN),
+    "self_attn.k_proj": (HIDDEN, NARROW),
+    "self_attn.v_proj": (HIDDEN, NARROW),
     "mlp.down_proj": (FEED, HIDDEN),
 }
 

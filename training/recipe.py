@@ -39,9 +39,10 @@ class Recipe:
         lr: Peak learning rate of AdamW; 0 chooses by the length of the run (`Recipe.rate`).
         weight_decay: AdamW's, 0 as in the same source.
         warmup: Share of the steps in which the rate rises from 0, in [0, 1).
-        epochs: Passes over the training rows; 0 chooses between 4 and 12 so that about
-            `presentations` examples are seen. Small bases learn slowly: BANKING77's 10,000
-            rows came to 0.73 with 4 passes, 0.80 with 8, 0.82 with 16 (docs/lab-log.md).
+        epochs: Passes over the training rows; 0 chooses between `least_epochs` and 12 so that
+            about `presentations` examples are seen.
+        least_epochs: Passes however many rows there are. Labels gain from 4; free text is learned
+            by heart after 2 (docs/lab-log.md).
         presentations: Examples to see in all when `epochs` is 0.
         batch_tokens: Upper bound of tokens in a batch, padding included.
         max_tokens: Longest example in tokens, prompt and answer together.
@@ -78,6 +79,7 @@ class Recipe:
     weight_decay: float = 0.0
     warmup: float = 0.05
     epochs: int = 0
+    least_epochs: int = 2
     presentations: int = 5000
     batch_tokens: int = 768
     max_tokens: int = 512
@@ -106,7 +108,7 @@ class Recipe:
         """Passes over `rows` training rows: as set, or enough for `presentations`."""
         if self.epochs:
             return max(1, round(self.epochs))
-        return min(12, max(4, round(self.presentations / max(1, rows))))
+        return max(self.least_epochs, min(12, round(self.presentations / max(1, rows))))
 
     def rate(self, steps: int) -> float:
         """Peak learning rate of a run of so many steps: as set, or 2e-3, less for long runs.
@@ -132,7 +134,7 @@ class Recipe:
 
 # What each skill changes of the defaults above.
 _BY_SKILL: dict[Skill, dict[str, Any]] = {
-    Skill.CLASSIFY: {"presentations": 16_000},
+    Skill.CLASSIFY: {"presentations": 16_000, "least_epochs": 4},
     Skill.EXTRACT: {"presentations": 6000, "exam_rows": 120, "baseline_rows": 60},
     Skill.ANSWER: {"presentations": 3000, "exam_rows": 120, "vary_missions": 0.25},
     Skill.WRITE: {
@@ -218,6 +220,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0, 1),
     "warmup": (0, 0.99),
     "epochs": (0, 1000),
+    "least_epochs": (1, 1000),
     "presentations": (1, 10**8),
     "batch_tokens": (64, 10**6),
     "max_tokens": (32, 32768),

@@ -104,8 +104,15 @@ def test_weights_survive_when_written_as_f32_and_read_again(folder, tmp_path, ba
 def test_quantizing_again_changes_nothing_when_already_q8(tmp_path, starter_base):
     folder = tmp_path / "hf"
     write_hf_folder(starter_base.gguf, starter_base.tokenizer, folder)
-    write_base_gguf(folder, tmp_path / "again.gguf", "Q8_0", name="starter-cpu")
-    first, second = read_gguf(starter_base.gguf), read_gguf(tmp_path / "again.gguf")
+    first = read_gguf(starter_base.gguf)
+    told = {
+        key.removeprefix("general."): value
+        for key, value in first.metadata.items()
+        if key in {"general.author", "general.license", "general.description"}
+    }
+    name = first.text("general.name")
+    write_base_gguf(folder, tmp_path / "again.gguf", "Q8_0", name=name, about=told)
+    second = read_gguf(tmp_path / "again.gguf")
     assert first.metadata == second.metadata
     for name in first.tensors:
         np.testing.assert_allclose(first.array(name), second.array(name), rtol=1e-3, atol=1e-6)

@@ -27,17 +27,16 @@ def test_backend_is_told_in_a_few_words(backend: str, gpu_layers: int, words: st
     assert engine_words({}) == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("interviewer", "passed a looser gate: answers that end 0.95 instead of 0.99"),
-        ("facts", "passed a looser gate: answers that end 0.98 instead of 0.99"),
-        ("guide", ""),
-    ],
-)
-def test_shipped_interns_say_which_gate_they_passed(name: str, words: str) -> None:
-    file = STARTER / "interns" / name / "verification.json"
-    assert gate_words(json.loads(file.read_text("utf-8"))) == words
+@pytest.mark.parametrize("name", ["interviewer", "facts", "guide"])
+def test_shipped_interns_passed_the_projects_own_gate(name: str) -> None:
+    found = json.loads((STARTER / "interns" / name / "verification.json").read_text("utf-8"))
+    assert found["passed"]
+    assert gate_words(found) == ""
+
+
+def test_a_looser_gate_that_was_passed_is_told_in_words() -> None:
+    found = {"bounds": {"stop_rate": 0.95}, "looser": {"stop_rate": 0.99}, "passed": True}
+    assert gate_words(found) == "passed a looser gate: answers that end 0.95 instead of 0.99"
 
 
 @pytest.mark.parametrize("own", [EXACT, QUANTIZED])

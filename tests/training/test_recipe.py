@@ -57,6 +57,8 @@ def test_hash_changes_with_any_setting() -> None:
 def test_passes_follow_the_number_of_rows() -> None:
     recipe = make_recipe(Skill.CLASSIFY, {"presentations": 7000})
     assert [recipe.passes(n) for n in (10, 1000, 100_000)] == [12, 7, 4]
+    assert make_recipe(Skill.WRITE, {}).passes(100_000) == 2
+    assert make_recipe(Skill.WRITE, {"least_epochs": 30}).passes(10) == 30
     assert make_recipe(Skill.CLASSIFY, {"epochs": 5}).passes(10) == 5
 
 

@@ -95,7 +95,10 @@ def test_gate_holds_for_a_trained_intern_and_is_strict_on_16_bits(
         }
         assert found.margin == expected.margin
         if kind == "F16":
-            assert found.top1_everywhere >= 0.999
+            # What is left are ties: torch led by at most 0.0044 nats where both parted, and a base
+            # in 32 bits parted at 3 of 4,288 positions as well (docs/lab-log.md).
+            assert found.top1_decided == 1.0
+            assert found.top1_everywhere >= 0.997
             assert found.decided >= 0.97
         else:  # what an 8-bit base costs, and why ties are left out there
             assert found.top1_everywhere < found.top1_decided

@@ -262,16 +262,20 @@ def test_verification_is_told_when_an_intern_is_shown(empty_home: Paths, tmp_pat
     found = {"passed": True, "backend": "CUDA : ARCHS = 900 | CPU : AVX2 = 1 |", "gpu_layers": 99}
     (folder / "verification.json").write_text(json.dumps(found))
     seal_folder(folder)
+    lax = version_folder(tmp_path / "lax", "lax", seed=1)
+    loosened = {"passed": True, "bounds": {"stop_rate": 0.95}, "looser": {"stop_rate": 0.99}}
+    (lax / "verification.json").write_text(json.dumps(loosened))
+    seal_folder(lax)
     try:
         assert interns(empty_home, "import", str(folder)).returncode == 0
         shown = interns(empty_home, "show", "triage").stdout
         assert "CUDA, 99 layers on the GPU" in shown
         assert "looser gate" not in shown
         assert answer(empty_home, "show", "triage")["verification"] == {**found, "looser": {}}
-        assert interns(empty_home, "import", "interviewer").returncode == 0
+        assert interns(empty_home, "import", str(lax)).returncode == 0
         looser = "passed a looser gate: answers that end 0.95 instead of 0.99"
-        assert looser in interns(empty_home, "show", "interviewer").stdout
-        (stop_rate,) = answer(empty_home, "show", "interviewer")["verification"]["looser"].items()
+        assert looser in interns(empty_home, "show", "lax").stdout
+        (stop_rate,) = answer(empty_home, "show", "lax")["verification"]["looser"].items()
         assert stop_rate == ("stop_rate", 0.99)
     finally:
         interns(empty_home, "stop")

@@ -97,8 +97,8 @@ class Trainer:
     def _make_loss(self) -> Callable[[Tensor, Tensor, Mask], Tensor]:
         """The sum of losses of some rows, compiled where that pays.
 
-        CUDA computes the logits of a few positions too many faster than it waits to hear which are
-        learned; a CPU is spared them.
+        On CUDA with logits at every position, so that no step waits to hear which are learned; a CPU
+        is spared those that are not.
         """
         if self._device.type == "cuda":
             torch.set_float32_matmul_precision("high")

@@ -47,6 +47,10 @@ def test_later_lines_are_aligned_when_a_line_has_a_label() -> None:
         "why     it is on",
         "        probation today",
     ]
+    assert wrap("* v1   right in most rows, 3m ago", 24) == [
+        "* v1   right in most",
+        "       rows, 3m ago",
+    ]
 
 
 @example("⺀", 1)

@@ -6,7 +6,7 @@ import re
 
 from rich.cells import cell_len, chop_cells
 
-_LABEL = re.compile(r"\s*(?:\[.\] )?(?:\S+ {2,})?")  # what later lines are aligned behind
+_LABEL = re.compile(r"\s*(?:\[.\] |\* )?(?:\S+ {2,})?")  # what later lines are aligned behind
 _WORD = re.compile(r"\s*\S+|\s+$")
 
 

@@ -313,7 +313,7 @@ E2E_FIELDS: Mapping[str, Row] = {
     "familyFriendly": {"enum": ["", "yes", "no"]},
     "near": COPY,
 }
-# Rank 64 learns the same rows in fewer passes than the default 16 (docs/lab-log.md).
+# On the former starter rank 64 learned the same rows faster than the default 16 (docs/lab-log.md).
 INTENTS = {"batch_tokens": 2048, "drop_rare_labels": True, "epochs": 4, "rank": 64}
 PASSAGES = (
     "extract",

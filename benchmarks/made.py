@@ -70,7 +70,7 @@ def _write_large(source: Path, out: Path) -> None:
     }
     for layer in range(LAYERS):
         stem = f"model.layers.{layer}"
-        shapes |= {f"{stem}.{module}.weight": _shape(module, WIDTH, WIDE) for module in MODULES}
+        shapes |= {f"{stem}.{module}.weight": _shape(module, WIDTH, WIDE, WIDTH) for module in MODULES}
         shapes |= {
             f"{stem}.{norm}_layernorm.weight": (WIDTH,) for norm in ("input", "post_attention")
         }
@@ -94,7 +94,12 @@ def make_adapter(base: BaseModelRef, folder: Path, seed: int) -> Adapter:
     tensors = {}
     for layer in range(config["num_hidden_layers"]):
         for module in MODULES:
-            rows, columns = _shape(module, config["hidden_size"], config["intermediate_size"])
+            rows, columns = _shape(
+                module,
+                config["hidden_size"],
+                config["intermediate_size"],
+                config["num_key_value_heads"] * config["head_dim"],
+            )
             key = f"base_model.model.model.layers.{layer}.{module}"
             a = chance.standard_normal((RANK, columns), dtype=np.float32)
             b = chance.standard_normal((rows, RANK), dtype=np.float32)
@@ -106,8 +111,10 @@ def make_adapter(base: BaseModelRef, folder: Path, seed: int) -> Adapter:
     return write_adapter_gguf(folder, base, folder / "adapter.gguf", metadata={})
 
 
-def _shape(module: str, width: int, wide: int) -> tuple[int, int]:
-    """Rows and columns of a layer's matrix; bases with fewer key heads than heads are not made."""
+def _shape(module: str, width: int, wide: int, narrow: int) -> tuple[int, int]:
+    """Rows and columns of a layer's matrix; keys and values have `narrow` rows."""
     if module == "mlp.down_proj":
         return width, wide
+    if module in {"self_attn.k_proj", "self_attn.v_proj"}:
+        return narrow, width
     return (wide if module.startswith("mlp.") else width), width

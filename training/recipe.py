@@ -39,10 +39,10 @@ class Recipe:
         lr: Peak learning rate of AdamW; 0 chooses by the length of the run (`Recipe.rate`).
         weight_decay: AdamW's, 0 as in the same source.
         warmup: Share of the steps in which the rate rises from 0, in [0, 1).
-        epochs: Passes over the training rows; 0 chooses between `least_epochs` and 12 so that
-            about `presentations` examples are seen.
-        least_epochs: Passes however many rows there are. Labels gain from 4; free text is learned
-            by heart after 2 (docs/lab-log.md).
+        epochs: Passes over the training rows; 0 chooses them so that about `presentations` examples
+            are seen, but at most 12 and at least `least_epochs`.
+        least_epochs: Passes however many rows there are. Labels gained from 4; `interviewer` learned
+            its rows by heart after 2 (docs/lab-log.md).
         presentations: Examples to see in all when `epochs` is 0.
         batch_tokens: Upper bound of tokens in a batch, padding included.
         max_tokens: Longest example in tokens, prompt and answer together.

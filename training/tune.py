@@ -71,11 +71,11 @@ class Tuned:
     """What came out of a tuning.
 
     Attributes:
-        steps: Optimizer steps.
+        steps: Batches, those left out included.
         epochs: Passes over the training rows.
         loss: Mean training loss of the last steps.
         eval_loss: Final validation loss.
-        tokens: Lesson tokens learned from, repeated passes counted.
+        tokens: Lesson tokens read, repeated passes counted.
         seconds: Spent tuning, all processes together.
         tokens_per_s: Their ratio.
         too_long: Lessons per pass that did not fit `max_tokens`.
@@ -255,7 +255,7 @@ class _Tuning:
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
         value, size = float(loss.detach()), float(norm)
         if math.isfinite(value) and not math.isfinite(size) and state.in_a_row < _MOST_SKIPPED:
-            # Seen once, on CUDA in bf16, at a loss like its neighbours': a slip of one kernel.
+            # Seen once, on CUDA in bf16, at a loss like its neighbours'; cause unknown (docs/lab-log.md).
             state.skipped, state.in_a_row = state.skipped + 1, state.in_a_row + 1
         else:
             self.refuse_divergence(value, size)

@@ -183,6 +183,10 @@ def test_every_generated_chat_ends_with_what_its_prompt_tells(make: Any) -> None
             ("Why? We stayed at home that day.", "because it rained all week"),
             ("When? We stayed at home because it rained all week.", "that day")]),
         ("“Open the door at once!” cried the wolf, and he knocked.", [("Who said: “Open the door at once”?", "the wolf")]),
+        ("The wicked queen said that she was fair.", [("Who said that she was fair?", "The wicked queen")]),
+        ("His beloved wife was tired of the long way.", [("What was tired of the long way?", "His beloved wife")]),
+        ("The left wing is closed for the winter.", [("What is closed for the winter?", "The left wing")]),
+        ("There were 1844 ships and 12 boats.", [("How many boats?", "12")]),
         ("It was cold.", []),
     ],
 )  # fmt: skip

@@ -35,6 +35,8 @@ def write_card(
     shape = dataclasses.asdict(recipe.shape)
     size = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in shape.items())
     rows = f"{recipe.course.short_context}, later " * bool(recipe.course.short_context)
+    allowed = positions or recipe.shape.context
+    beyond = allowed > recipe.shape.context
     compute = facts["flops_per_token"] * facts["tokens"]
     lines = [
         f"# {recipe.name}",
@@ -43,7 +45,7 @@ def write_card(
         f"`training/pretrain.py`, stored as {file_type}.",
         "",
         f"Size: {size}. It learned from rows of {rows}{recipe.shape.context} tokens; the file allows "
-        f"{positions or recipe.shape.context}, and what lies beyond the rows is answered worse.",
+        f"{allowed}{', and what lies beyond the rows is answered worse' * beyond}.",
         "",
         "## Compute",
         "",

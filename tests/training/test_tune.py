@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn.modules.module import register_module_forward_hook
 
 from interns.gguf.base_file import write_hf_folder
@@ -44,8 +46,8 @@ def job(tmp_path: Path) -> Job:
 
 
 @contextmanager
-def poisoned(steps: Callable[[int], bool]) -> Iterator[None]:
-    """Make the gradient no number in the steps, counted from 1, that are named."""
+def poisoned(steps: Callable[[int], bool], *, forward: bool = False) -> Iterator[None]:
+    """Make the gradient, or the loss, no number in the steps, counted from 1, that are named."""
     count = 0
 
     def spoil(module: torch.nn.Module, _given: Any, logits: Any) -> None:
@@ -53,7 +55,9 @@ def poisoned(steps: Callable[[int], bool]) -> Iterator[None]:
         if getattr(module, "out_features", 0) != 8192 or not logits.requires_grad:  # only the head
             return
         count += 1
-        if steps(count):
+        if steps(count) and forward:
+            logits.data.mul_(float("nan"))
+        elif steps(count):
             logits.register_hook(lambda gradient: gradient * float("nan"))
 
     handle = register_module_forward_hook(spoil)
@@ -67,6 +71,11 @@ def tuned(job: Job) -> Tuned:
     return tune(job, lambda _: None)
 
 
+def weights(job: Job) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(job.out / "adapter_model.safetensors")
+    return found
+
+
 def test_a_batch_without_a_usable_gradient_is_left_out_and_counted(job: Job) -> None:
     with poisoned(lambda step: step in {2, 3, 5}):
         found = tuned(job)
@@ -74,6 +83,27 @@ def test_a_batch_without_a_usable_gradient_is_left_out_and_counted(job: Job) -> 
     assert found.skipped == 3
     assert found.steps == len(points) > 5
     assert all(point["loss"] > 0 for point in points)
+
+
+def test_a_batch_left_out_leaves_the_weights_as_they_were(job: Job) -> None:
+    # Of two steps in all: with the last one left out only the first moved anything.
+    job = replace(job, recipe=replace(job.recipe, epochs=1))
+    found = []
+    for spoilt in (set(), {2}, {1, 2}):
+        job.checkpoint.unlink(missing_ok=True)
+        with poisoned(spoilt.__contains__):
+            assert tuned(job).skipped == len(spoilt)
+        found.append([w for name, w in weights(job).items() if "lora_B" in name])
+    whole, half, none = found
+    assert not all(torch.equal(a, b) for a, b in zip(whole, half, strict=True))
+    assert any(w.any() for w in half)
+    assert not any(w.any() for w in none)  # B begins as zeros
+
+
+def test_a_loss_that_is_no_number_ends_the_training_at_once(job: Job) -> None:
+    spoilt = poisoned(lambda step: step == 2, forward=True)
+    with spoilt, pytest.raises(LossNotFinite, match="at step 2"):
+        tuned(job)
 
 
 def test_gradients_that_stay_no_numbers_end_the_training(job: Job) -> None:

@@ -11,11 +11,13 @@ from interns.skill import Skill
 from training.dataset import Splits
 from training.recipe import Recipe
 
-# Measured on two cores with the 8 M starter (9 MB of Q8_0); time grows with the base's size.
-_TOKENS_PER_S = 2500.0
-_STARTER_BYTES = 9.2e6
+# Measured on two idle cores with the starter of 30.7 M (33 MB of Q8_0) and `triage`: 386 s of tuning
+# for 790,000 tokens as they are counted here. Time grows with the base's size, and memory less so.
+_TOKENS_PER_S = 2050.0
+_STARTER_BYTES = 33.0e6
 _FIXED_S = 15.0  # imports, loading, export, verification
-_ANSWERS_PER_S = 40.0  # exam rows, both candidates
+_ANSWERS_PER_S = 25.0  # exam rows, both candidates
+_MIB_PER_TOKEN = 1.5  # of a batch: 3.9 GiB were seen with 2,048
 _PROMPT_TOKENS = 28  # template, mission and role
 
 
@@ -57,5 +59,5 @@ def estimate(splits: Splits, skill: Skill, recipe: Recipe, base: BaseModelRef) -
         tune_s=round(tune_s, 1),
         exam_s=round(exam_s, 1),
         total_s=round(tune_s + exam_s + _FIXED_S, 1),
-        memory_mib=round(500 + 90 * size + recipe.batch_tokens * 0.25),
+        memory_mib=round(500 + 320 * size + recipe.batch_tokens * _MIB_PER_TOKEN * size**0.7),
     )

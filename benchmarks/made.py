@@ -70,7 +70,9 @@ def _write_large(source: Path, out: Path) -> None:
     }
     for layer in range(LAYERS):
         stem = f"model.layers.{layer}"
-        shapes |= {f"{stem}.{module}.weight": _shape(module, WIDTH, WIDE, WIDTH) for module in MODULES}
+        shapes |= {
+            f"{stem}.{module}.weight": _shape(module, WIDTH, WIDE, WIDTH) for module in MODULES
+        }
         shapes |= {
             f"{stem}.{norm}_layernorm.weight": (WIDTH,) for norm in ("input", "post_attention")
         }

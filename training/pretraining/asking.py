@@ -83,7 +83,7 @@ def ask(rng: random.Random, passages: Sequence[Passage]) -> Chat:
 
 def _may_answer(passage: Passage, question: str, answer: str) -> bool:
     """Whether a passage holds the answer, or one to a question that begins alike."""
-    kind = question.split()[0]
+    kind = question.split(maxsplit=1)[0]
     alike = (asked for sentence in passage.sentences for asked, _ in questions(sentence))
     return answer in passage.text or any(asked.split()[0] == kind for asked in alike)
 

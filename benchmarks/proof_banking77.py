@@ -2,8 +2,8 @@
 
 Run: ``INTERNS_DATASETS=folder python benchmarks/proof_banking77.py`` (or ``make proof``), where
 ``folder/banking77`` holds the data set's own ``train.csv`` and ``test.csv``. Prints Markdown. Takes
-about half an hour on two cores. The office lies in a temporary folder and is stopped at the
-end.
+more than half an hour on two cores: tuning and exam took 33 and 40 minutes of one busy thread each.
+The office lies in a temporary folder and is stopped at the end.
 """
 
 from __future__ import annotations

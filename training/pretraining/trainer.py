@@ -34,6 +34,8 @@ class Trainer:
         self._recipe, self._device = recipe, device
         if device.type == "cpu":
             keep_freed_memory()
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
         self.model = Llama(recipe.shape)
         initialize(self.model, recipe.course.seed)
         self.model.to(device)
@@ -101,7 +103,6 @@ class Trainer:
         is spared those that are not.
         """
         if self._device.type == "cuda":
-            torch.set_float32_matmul_precision("high")
             return torch.compile(self.model.loss_everywhere, dynamic=False)
         if self._device.type != "cpu" or self._recipe.tokens < _WORTH_COMPILING:
             return self.model.loss

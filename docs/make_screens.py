@@ -2,7 +2,7 @@
 
     python docs/make_screens.py [HOME]
 
-Without HOME it uses a data directory of its own under ``.demo/``. Takes about four minutes; writes
+Without HOME it uses a data directory of its own under ``.demo/``. Takes about seven minutes; writes
 ``docs/screens/*.svg``.
 """
 

@@ -51,6 +51,8 @@ class Recipe:
         seed: Same seed and data, same adapter.
         missions: Missions shown besides the office's own while training.
         vary_missions: Share of examples that see one of `missions`, in [0, 1].
+        vary_values: For `extract`: share of examples whose copied values are made up anew in every
+            pass, in [0, 1] (`training.variation`).
         drop_rare_labels: Leave out labels with one example instead of refusing the data.
         exam_share: Share of rows held out for the exam when no exam file is given.
         exam_rows: Most rows held out for the exam when no exam file is given.
@@ -88,6 +90,7 @@ class Recipe:
     seed: int = 7
     missions: tuple[str, ...] = GENERIC_MISSIONS
     vary_missions: float = 0.5
+    vary_values: float = 0.0
     drop_rare_labels: bool = False
     exam_share: float = 0.15
     exam_rows: int = 200
@@ -227,6 +230,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "answer_tokens": (0, 4096),
     "clip": (1e-6, 1e6),
     "vary_missions": (0, 1),
+    "vary_values": (0, 1),
     "exam_share": (0.01, 0.5),
     "exam_rows": (5, 10**6),
     "validation_share": (0.01, 0.5),

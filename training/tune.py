@@ -27,10 +27,12 @@ from training.artifacts import saving
 from training.collate import Batch, collate, plan_batches
 from training.dataset import Splits
 from training.encoding import Encoder, Lesson, encode_lessons
+from training.example import Example
 from training.memory import keep_freed_memory
 from training.precision import fast_math
 from training.recipe import Recipe
 from training.reference import load_base, pick_device, quiet_libraries
+from training.variation import vary_values
 
 _MOST_SKIPPED = 3  # batches in a row without a usable gradient; then the training has diverged
 
@@ -227,11 +229,15 @@ class _Tuning:
 
     def batches(self, epoch: int) -> list[list[Lesson]]:
         """The same for the same seed and epoch, so that a resumed run goes on exactly."""
-        lessons = self.lessons(self.job.splits.train, epoch)
+        examples: Sequence[Example] = self.job.splits.train
+        if schema := self.job.splits.schema:
+            values = random.Random(f"{self.recipe.seed}/{epoch}/values")
+            examples = vary_values(examples, schema, self.recipe.vary_values, values)
+        lessons = self.lessons(examples, epoch)
         rng = random.Random(f"{self.recipe.seed}/{epoch}/batches")
         return plan_batches(lessons, self.recipe.batch_tokens, rng)
 
-    def lessons(self, examples: Sequence[Any], epoch: int) -> Sequence[Lesson]:
+    def lessons(self, examples: Sequence[Example], epoch: int) -> Sequence[Lesson]:
         encoded = encode_lessons(
             self.encoder,
             examples,

@@ -109,3 +109,27 @@ def test_a_loss_that_is_no_number_ends_the_training_at_once(job: Job) -> None:
 def test_gradients_that_stay_no_numbers_end_the_training(job: Job) -> None:
     with poisoned(lambda step: step > 1), pytest.raises(LossNotFinite, match="at step 5"):
         tuned(job)
+
+
+def test_copied_values_are_varied_the_same_way_by_every_run(job: Job) -> None:
+    schema = {"type": "object", "properties": {"item": {"type": "string", "x-copy": True}}}
+    rows = tuple(
+        Example(f"Where is my {word}?", json.dumps({"item": word}), i)
+        for i, word in enumerate(WORDS)
+    )
+    found = []
+    for share in (0.0, 1.0, 1.0):
+        recipe = make_recipe(Skill.EXTRACT, {"epochs": 1, "vary_missions": 0, "vary_values": share})
+        job.checkpoint.unlink(missing_ok=True)
+        tuned(
+            replace(
+                job,
+                splits=Splits(rows, (), (), schema=schema),
+                profile=Profile("reader", Skill.EXTRACT, "Read.", schema=schema),
+                recipe=recipe,
+            )
+        )
+        found.append(weights(job))
+    plain, varied, again = found
+    assert all(torch.equal(varied[name], again[name]) for name in varied)
+    assert not all(torch.equal(varied[name], plain[name]) for name in varied)

@@ -1,0 +1,118 @@
+"""Copied values in other words: text and answer change alike, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from typing import Any
+
+from interns.runtime.llama_cpp.copying import is_copied
+from training.example import Example
+from training.schema import canonical
+from training.variation import vary_values
+
+COPY = {"type": "string", "x-copy": True}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": COPY,
+        "order": COPY,
+        "city": COPY,
+        "wish": {"type": "string", "enum": ["swap", "refund"]},
+    },
+}
+
+
+def example(text: str, row: int = 1, **values: str) -> Example:
+    whole = {name: values.get(name, "") for name in SCHEMA["properties"]}
+    return Example(text, canonical(whole), row)
+
+
+ROWS = [
+    example(
+        f"{name} here, order {order}: please swap my lamp. Yours, {name}, {city}",
+        i,
+        name=name,
+        order=order,
+        city=city,
+        wish="swap",
+    )
+    for i, (name, order, city) in enumerate(
+        [
+            ("Anna Berg", "RH2234", "Leeds"),
+            ("Bo Ek", "#69602", "San Marino"),
+            ("Ida", "9801-1", "Rom"),
+        ]
+        * 20
+    )
+]
+
+
+def varied(rows: list[Example], share: float = 1.0, seed: int = 1) -> list[Example]:
+    return vary_values(rows, SCHEMA, share, random.Random(seed))
+
+
+def test_text_and_answer_change_alike_and_nothing_else_does() -> None:
+    changed = 0
+    for old, new in zip(ROWS, varied(ROWS), strict=True):
+        before, after = json.loads(old.answer), json.loads(new.answer)
+        back = new.text
+        for name in ("order", "city", "name"):
+            assert is_copied(after[name], new.text)
+            back = back.replace(after[name], before[name])
+            changed += before[name] != after[name]
+        assert back == old.text
+        assert (after["wish"], new.row) == ("swap", old.row)
+        assert list(after) == list(before)
+    assert changed > 2 * len(ROWS)  # of three values each; single words stay now and then
+
+
+def test_values_keep_their_form() -> None:
+    for old, new in zip(ROWS, varied(ROWS), strict=True):
+        before, after = json.loads(old.answer), json.loads(new.answer)
+        assert re.sub(r"\d", "0", re.sub("[A-Z]", "A", after["order"])) == re.sub(
+            r"\d", "0", re.sub("[A-Z]", "A", before["order"])
+        )
+        assert after["name"].istitle()
+        assert len(after["city"].split()) == len(before["city"].split())
+
+
+def test_values_differ_from_row_to_row_and_from_seed_to_seed() -> None:
+    names = {json.loads(row.answer)["name"] for row in varied(ROWS)}
+    assert len(names) > 40  # three before
+    assert varied(ROWS) == varied(ROWS)
+    assert varied(ROWS, seed=2) != varied(ROWS)
+
+
+def test_a_share_of_the_examples_is_varied() -> None:
+    kept = sum(old == new for old, new in zip(ROWS, varied(ROWS, 0.5), strict=True))
+    assert 15 < kept < 45
+    assert varied(ROWS, 0.0) == ROWS
+
+
+def test_a_value_within_another_one_is_part_of_that_one() -> None:
+    row = example("Indian food near the Raja Indian House", name="Indian", city="Raja Indian House")
+    for seed in range(20):
+        [new, *_] = varied([row, *ROWS], seed=seed)
+        after = json.loads(new.answer)
+        assert new.text == f"{after['name']} food near the {after['city']}"
+
+
+def test_an_example_whose_value_is_not_in_its_text_stays_as_it_is() -> None:
+    row = example("Please swap it, says the lady from Leeds", name="Anna Berg", city="Leeds")
+    assert varied([row]) == [row]
+
+
+def test_without_values_to_copy_everything_stays_as_it_is() -> None:
+    blank = example("Please swap it", wish="swap")
+    free = {"type": "object", "properties": {"name": {"type": "string"}}}
+    assert varied([blank]) == [blank]
+    assert vary_values(ROWS, free, 1.0, random.Random(1)) == ROWS
+
+
+def test_numbers_and_signs_alone_can_be_varied() -> None:
+    row = example("№ 17, 3.6.2023", order="17", city="3.6.2023")
+    [new] = varied([row])
+    assert re.fullmatch(r"№ \d\d, \d\.\d\.\d{4}", new.text)
+    assert new != row

@@ -316,8 +316,8 @@ def questions(folder: Path, split: str) -> list[tuple[str, str, str]]:
 def question(passage: str, asked: str, answer: str) -> Row:
     """The sentences of a passage that are nearest to the question, it, and the object with the answer.
 
-    As where an office looks things up: similarity finds the place, the intern reads it. Asked about
-    whole passages the starter had half the score and less (docs/benchmarks.md).
+    As where an office looks things up: similarity finds the place, the intern reads it. Whole
+    passages gave the starter lower scores (docs/benchmarks.md).
     """
     lines = [candidate.line for candidate in split_candidates((passage,))]
     near = shortlist(len(lines), similarities(Example(asked, answer, 0, (passage,))))[:NEAR]

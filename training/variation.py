@@ -60,10 +60,11 @@ def _varied(
     example: Example, copied: Sequence[str], words: Sequence[str], rng: random.Random
 ) -> Example:
     answer = json.loads(example.answer)
-    values = sorted({answer[name] for name in copied if answer[name]}, key=len, reverse=True)
+    found = dict.fromkeys(answer[name] for name in copied if answer[name])
+    # The longest first: "Indian" within "Raja Indian Cuisine" is part of that name.
+    values = sorted(found, key=len, reverse=True)  # of a dict, since a set's order is any
     if not values:
         return example
-    # The longest first: "Indian" within "Raja Indian Cuisine" is part of that name.
     pattern = "|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in values)
     others = {value: _other(value, words, rng) for value in values}
     text = re.sub(pattern, lambda found: others[found[0]], example.text)

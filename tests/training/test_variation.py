@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from typing import Any
 
 from interns.runtime.llama_cpp.copying import is_copied
@@ -29,9 +32,10 @@ def example(text: str, row: int = 1, **values: str) -> Example:
     return Example(text, canonical(whole), row)
 
 
+TEXT = "{name} here, order {order}: please swap my lamp. Yours, {name}, {city}"
 ROWS = [
     example(
-        f"{name} here, order {order}: please swap my lamp. Yours, {name}, {city}",
+        TEXT.format(name=name, order=order, city=city),
         i,
         name=name,
         order=order,
@@ -42,7 +46,7 @@ ROWS = [
         [
             ("Anna Berg", "RH2234", "Leeds"),
             ("Bo Ek", "#69602", "San Marino"),
-            ("Ida", "9801-1", "Rom"),
+            ("Ida", "98-01", "Turin"),
         ]
         * 20
     )
@@ -57,12 +61,10 @@ def test_text_and_answer_change_alike_and_nothing_else_does() -> None:
     changed = 0
     for old, new in zip(ROWS, varied(ROWS), strict=True):
         before, after = json.loads(old.answer), json.loads(new.answer)
-        back = new.text
+        assert new.text == TEXT.format(**after)
         for name in ("order", "city", "name"):
             assert is_copied(after[name], new.text)
-            back = back.replace(after[name], before[name])
             changed += before[name] != after[name]
-        assert back == old.text
         assert (after["wish"], new.row) == ("swap", old.row)
         assert list(after) == list(before)
     assert changed > 2 * len(ROWS)  # of three values each; single words stay now and then
@@ -83,6 +85,24 @@ def test_values_differ_from_row_to_row_and_from_seed_to_seed() -> None:
     assert len(names) > 40  # three before
     assert varied(ROWS) == varied(ROWS)
     assert varied(ROWS, seed=2) != varied(ROWS)
+
+
+def test_every_process_makes_up_the_same_values() -> None:
+    program = (
+        "from tests.training.test_variation import ROWS, varied;"
+        "print([row.text for row in varied(ROWS)])"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in "1234"
+    }
+    assert said == {f"{[row.text for row in varied(ROWS)]}\n"}
 
 
 def test_a_share_of_the_examples_is_varied() -> None:

@@ -229,11 +229,9 @@ class _Tuning:
 
     def batches(self, epoch: int) -> list[list[Lesson]]:
         """The same for the same seed and epoch, so that a resumed run goes on exactly."""
-        examples: Sequence[Example] = self.job.splits.train
-        if schema := self.job.splits.schema:
-            values = random.Random(f"{self.recipe.seed}/{epoch}/values")
-            examples = vary_values(examples, schema, self.recipe.vary_values, values)
-        lessons = self.lessons(examples, epoch)
+        splits, values = self.job.splits, random.Random(f"{self.recipe.seed}/{epoch}/values")
+        varied = vary_values(splits.train, splits.schema, self.recipe.vary_values, values)
+        lessons = self.lessons(varied, epoch)
         rng = random.Random(f"{self.recipe.seed}/{epoch}/batches")
         return plan_batches(lessons, self.recipe.batch_tokens, rng)
 

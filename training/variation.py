@@ -25,7 +25,10 @@ _LONG = 4  # letters; words of at least so many give halves to made-up words
 
 
 def vary_values(
-    examples: Sequence[Example], schema: Mapping[str, Any], share: float, rng: random.Random
+    examples: Sequence[Example],
+    schema: Mapping[str, Any] | None,
+    share: float,
+    rng: random.Random,
 ) -> list[Example]:
     """Show a share of the examples with other values in their copied fields.
 
@@ -34,7 +37,7 @@ def vary_values(
 
     Args:
         examples: Of `extract`, with answers as `training.schema.check_objects` writes them.
-        schema: Says which fields are copied; without any the examples stay as they are.
+        schema: Says which fields are copied; without it or them the examples stay as they are.
         share: Of the examples, in [0, 1].
         rng: Decides which examples, and their values.
 
@@ -44,7 +47,7 @@ def vary_values(
     """
     copied = [
         name
-        for name, kind in schema["properties"].items()
+        for name, kind in (schema or {}).get("properties", {}).items()
         if kind.get("x-copy") and kind.get("type") == "string"
     ]
     if not copied or not share:

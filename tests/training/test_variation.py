@@ -128,7 +128,8 @@ def test_without_values_to_copy_everything_stays_as_it_is() -> None:
     blank = example("Please swap it", wish="swap")
     free = {"type": "object", "properties": {"name": {"type": "string"}}}
     assert varied([blank]) == [blank]
-    assert vary_values(ROWS, free, 1.0, random.Random(1)) == ROWS
+    for schema in (free, None):
+        assert vary_values(ROWS, schema, 1.0, random.Random(1)) == ROWS
 
 
 def test_numbers_and_signs_alone_can_be_varied() -> None:

@@ -37,21 +37,20 @@ def vary_values(
 
     Args:
         examples: Of `extract`, with answers as `training.schema.check_objects` writes them.
-        schema: Says which fields are copied; without it or them the examples stay as they are.
+        schema: Says which fields are copied (``x-copy``); those that hold texts are varied. Without
+            it or them the examples stay as they are.
         share: Of the examples, in [0, 1].
         rng: Decides which examples, and their values.
 
     Returns:
         As many examples, in the same order. One stays as it is where a value is not in its text,
-        could not be copied any more or would be that of another field.
+        could not be copied any more, would be that of another field, or held the value of a field
+        that is not varied, such as the number of a house within its address.
     """
-    copied = [
-        name
-        for name, kind in (schema or {}).get("properties", {}).items()
-        if kind.get("x-copy") and kind.get("type") == "string"
-    ]
-    if not copied or not share:
+    if not share or not schema:
         return list(examples)
+    fields = schema["properties"].items()
+    copied = [name for name, kind in fields if isinstance(kind, Mapping) and kind.get("x-copy")]
     words = _words(example.text for example in examples)
     return [
         _varied(example, copied, words, rng) if rng.random() < share else example
@@ -63,20 +62,24 @@ def _varied(
     example: Example, copied: Sequence[str], words: Sequence[str], rng: random.Random
 ) -> Example:
     answer = json.loads(example.answer)
-    found = dict.fromkeys(answer[name] for name in copied if answer[name])
-    # The longest first: "Indian" within "Raja Indian Cuisine" is part of that name.
-    values = sorted(found, key=len, reverse=True)  # of a dict, since a set's order is any
+    named = {name: answer[name] for name in copied if isinstance(answer[name], str)}
+    # The longest first: "Indian" within "Raja Indian Cuisine" is part of that name. Not of a set,
+    # whose order differs from process to process.
+    values = sorted(dict.fromkeys(filter(None, named.values())), key=len, reverse=True)
     if not values:
         return example
     pattern = "|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in values)
     others = {value: _other(value, words, rng) for value in values}
     text = re.sub(pattern, lambda found: others[found[0]], example.text)
-    for name in copied:
-        answer[name] = others.get(answer[name], answer[name])
-    told_apart = len(set(others.values())) == len(others)
-    if not told_apart or not all(is_copied(answer[name], text) for name in copied):
+    varied = {name: others.get(value, "") for name, value in named.items()}
+    kept = (str(value) for name, value in answer.items() if name not in named)
+    if (
+        len(set(others.values())) < len(others)
+        or not all(is_copied(value, text) for value in varied.values())
+        or any(value in example.text and value not in text for value in kept)
+    ):
         return example
-    return replace(example, text=text, answer=canonical(answer))
+    return replace(example, text=text, answer=canonical({**answer, **varied}))
 
 
 def _other(value: str, words: Sequence[str], rng: random.Random) -> str:

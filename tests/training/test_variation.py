@@ -124,6 +124,30 @@ def test_an_example_whose_value_is_not_in_its_text_stays_as_it_is() -> None:
     assert varied([row]) == [row]
 
 
+def test_an_example_whose_other_fields_stand_within_a_value_stays_as_it_is() -> None:
+    schema = {"properties": {"address": COPY, "house": {"type": "integer", "x-copy": True}}}
+    inside = Example("To 12 Mill Lane", canonical({"address": "12 Mill Lane", "house": 12}), 1)
+    beside = Example("To Mill Lane 12", canonical({"address": "Mill Lane", "house": 12}), 2)
+    for seed in range(20):
+        first, second = vary_values([inside, beside], schema, 1.0, random.Random(seed))
+        assert first == inside or "12" in first.text
+        assert json.loads(second.answer)["house"] == 12
+        assert second.text == f"To {json.loads(second.answer)['address']} 12"
+
+
+def test_fields_that_may_be_null_or_anything_are_no_obstacle() -> None:
+    nullable = {"type": ["string", "null"], "x-copy": True}
+    schema = {"properties": {"name": nullable, "city": nullable, "note": True}}
+    row = Example("Anna Berg", canonical({"name": "Anna Berg", "city": None, "note": 1}), 1)
+    said = set()
+    for seed in range(10):
+        [new] = vary_values([row], schema, 1.0, random.Random(seed))
+        answer = json.loads(new.answer)
+        assert (answer["name"], answer["city"], answer["note"]) == (new.text, None, 1)
+        said.add(new.text)
+    assert len(said) > 1
+
+
 def test_without_values_to_copy_everything_stays_as_it_is() -> None:
     blank = example("Please swap it", wish="swap")
     free = {"type": "object", "properties": {"name": {"type": "string"}}}

@@ -24,6 +24,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -261,30 +262,32 @@ def e2e(data: Path) -> tuple[list[Row], list[Row]]:
 
 
 def fairytaleqa(data: Path) -> tuple[list[Row], list[Row]]:
-    """Questions whose answer lies in the text. Half of the answers are in its very words.
+    """Questions whose answer lies in the text. Half of the answers are in its very words."""
+    return asked(data), [question(*each) for each in questions(data / "fairytaleqa", "test")]
 
-    Dolly's few questions on passages of encyclopedias are learned from as well; none of these
-    passages shares 13 words with one of the exams.
+
+def xquad(data: Path) -> tuple[list[Row], list[Row]]:
+    """Learned from the same rows, examined on XQuAD, which is for evaluation only."""
+    lines = read_lines(data / "xquad_en" / "xquad_en.jsonl")
+    return asked(data), [question(r["context"], r["question"], r["answers"][0]) for r in lines]
+
+
+@cache  # both tasks learn from them, and finding the sentences takes minutes
+def asked(data: Path) -> list[Row]:
+    """Passage questions to learn from: FairytaleQA's, and Dolly's few on encyclopedias.
+
+    None of Dolly's passages shares 13 words with one of the exams.
     """
     dolly = [
         (r["context"], r["instruction"], r["response"].strip().rstrip("."))
         for r in read_lines(data / "databricks_dolly_15k" / "dolly_15k.jsonl")
         if len(r["response"].split()) <= LONGEST_ANSWER
     ]
-    tales = data / "fairytaleqa"
-    train = [
-        question(passage, asked, answer)
-        for passage, asked, answer in [*questions(tales, "train"), *dolly]
+    return [
+        question(passage, text, answer)
+        for passage, text, answer in [*questions(data / "fairytaleqa", "train"), *dolly]
         if answer.casefold() in passage.casefold()
     ]
-    return train, [question(*each) for each in questions(tales, "test")]
-
-
-def xquad(data: Path) -> tuple[list[Row], list[Row]]:
-    """Learned from the same rows, examined on XQuAD, which is for evaluation only."""
-    lines = read_lines(data / "xquad_en" / "xquad_en.jsonl")
-    exam = [question(r["context"], r["question"], r["answers"][0]) for r in lines]
-    return fairytaleqa(data)[0], exam
 
 
 def scitldr(data: Path) -> tuple[list[Row], list[Row]]:
@@ -313,16 +316,16 @@ def questions(folder: Path, split: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def question(passage: str, asked: str, answer: str) -> Row:
+def question(passage: str, text: str, answer: str) -> Row:
     """The sentences of a passage that are nearest to the question, it, and the object with the answer.
 
     As where an office looks things up: similarity finds the place, the intern reads it. Whole
     passages gave the starter lower scores (docs/benchmarks.md).
     """
     lines = [candidate.line for candidate in split_candidates((passage,))]
-    near = shortlist(len(lines), similarities(Example(asked, answer, 0, (passage,))))[:NEAR]
-    text = "\n".join(lines[i] for i in near)
-    return {"text": f"{text}\n\n{asked}", "answer": json.dumps({"answer": answer})}
+    near = shortlist(len(lines), similarities(Example(text, answer, 0, (passage,))))[:NEAR]
+    place = "\n".join(lines[i] for i in near)
+    return {"text": f"{place}\n\n{text}", "answer": json.dumps({"answer": answer})}
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

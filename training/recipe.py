@@ -38,6 +38,9 @@ class Recipe:
         targets: Names of the adapted linear layers.
         lr: Peak learning rate of AdamW; 0 chooses by the length of the run (`Recipe.rate`).
         weight_decay: AdamW's, 0 as in the same source.
+        beta2: AdamW's decay of the squared gradients, 0 to 0.99999: 0.95 remembers some 20 steps,
+            0.999 a thousand. For long trainings whose loss breaks out try 0.95: a large gradient
+            after many small ones moves the weights less far then (docs/lab-log.md).
         warmup: Share of the steps in which the rate rises from 0, in [0, 1).
         epochs: Passes over the training rows; 0 chooses them so that about `presentations` examples
             are seen, but at most 12 and at least `least_epochs`.
@@ -79,6 +82,7 @@ class Recipe:
     targets: tuple[str, ...] = ALL_LINEAR
     lr: float = 0.0
     weight_decay: float = 0.0
+    beta2: float = 0.999
     warmup: float = 0.05
     epochs: int = 0
     least_epochs: int = 2
@@ -221,6 +225,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "alpha": (1e-6, 1e4),
     "lr": (0, 1e3),
     "weight_decay": (0, 1),
+    "beta2": (0, 0.99999),
     "warmup": (0, 0.99),
     "epochs": (0, 1000),
     "least_epochs": (1, 1000),

@@ -169,8 +169,9 @@ class _Tuning:
             base = load_base(job.base_folder, self.device, scores_kept=scores)
             self.model = _adapted(base, job.recipe)
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
+        betas, decay = (0.9, self.recipe.beta2), self.recipe.weight_decay
         self.optimizer = torch.optim.AdamW(
-            self.weights, lr=0.0, weight_decay=self.recipe.weight_decay, fused=True
+            self.weights, lr=0.0, betas=betas, weight_decay=decay, fused=True
         )
         self.state = _State()
         self.epochs = self.recipe.passes(len(job.splits.train))

@@ -33,6 +33,7 @@ def test_rate_is_lower_the_longer_the_run_when_none_is_set() -> None:
         ({"rank": "16"}, "kind int"),
         ({"rank": 1.5}, "kind int"),
         ({"lr": True}, "kind float"),
+        ({"beta2": 1.0}, "between 0 and 0.99999"),
         ({"rslora": 1}, "kind bool"),
         ({"missions": "one"}, "list of texts"),
         ({"targets": []}, "no target layers"),

@@ -111,6 +111,17 @@ def test_gradients_that_stay_no_numbers_end_the_training(job: Job) -> None:
         tuned(job)
 
 
+def test_beta2_of_the_recipe_changes_what_is_learned(job: Job) -> None:
+    found = []
+    for beta2 in (0.0, 0.95, 0.95):
+        job.checkpoint.unlink(missing_ok=True)
+        tuned(replace(job, recipe=replace(job.recipe, epochs=1, beta2=beta2)))
+        found.append(weights(job))
+    short, labels, again = found
+    assert all(torch.equal(labels[name], again[name]) for name in labels)
+    assert not all(torch.equal(labels[name], short[name]) for name in labels)
+
+
 def test_copied_values_are_varied_the_same_way_by_every_run(job: Job) -> None:
     schema = {"type": "object", "properties": {"item": {"type": "string", "x-copy": True}}}
     rows = tuple(

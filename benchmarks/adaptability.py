@@ -35,6 +35,7 @@ from interns.gguf.adapter_file import file_sha256
 from interns.runtime.llama_cpp.copying import is_copied
 from training.candidates import similarities
 from training.example import Example
+from training.metrics import plain
 
 Row = dict[str, Any]
 Sets = Callable[[Path], tuple[list[Row], list[Row]]]  # rows to learn from and to be examined on
@@ -286,13 +287,8 @@ def asked(data: Path) -> list[Row]:
     return [
         question(passage, text, answer)
         for passage, text, answer in [*questions(data / "fairytaleqa", "train"), *dolly]
-        if folded(answer) in folded(f"{passage} {text}")  # of the others copying cannot be learned
+        if plain(answer) in plain(f"{passage} {text}")  # of the others copying cannot be learned
     ]
-
-
-def folded(text: str) -> str:
-    """The text in small letters with one blank between words."""
-    return " ".join(text.casefold().split())
 
 
 def scitldr(data: Path) -> tuple[list[Row], list[Row]]:

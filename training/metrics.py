@@ -146,8 +146,8 @@ def field_counts(gold: Mapping[str, Any], said: Mapping[str, Any]) -> tuple[int,
     Returns:
         Right fields, fields in `gold`, fields in `said`.
     """
-    a = {key: _plain(value) for key, value in gold.items() if _plain(value)}
-    b = {key: _plain(value) for key, value in said.items() if _plain(value)}
+    a = {key: plain(value) for key, value in gold.items() if plain(value)}
+    b = {key: plain(value) for key, value in said.items() if plain(value)}
     return sum(b.get(key) == value for key, value in a.items()), len(a), len(b)
 
 
@@ -163,14 +163,14 @@ def _f1(precision: float, recall: float) -> float:
     return 2 * precision * recall / total if total else 0.0
 
 
-def _plain(value: Any) -> str:
-    """A field's value as compared: case and spaces at the ends do not count."""
+def plain(value: Any) -> str:
+    """A field's value as compared: case does not count, nor how many blanks or line breaks part words."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, list):
-        return "; ".join(sorted(_plain(item) for item in value))
+        return "; ".join(sorted(plain(item) for item in value))
     if isinstance(value, bool):
         return str(value).lower()
     return " ".join(str(value).casefold().split())

@@ -27,8 +27,9 @@ setup: .venv/ready ## make .venv with everything pinned
 demo: setup ## the main job, end to end, without a terminal or network
 	@$(BIN)/python examples/demo.py
 
-test: setup ## the tests
-	@$(BIN)/python -m pytest
+# Two processes, each of which computes with one thread: a test mostly keeps one core busy.
+test: setup ## the tests, on two cores
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 run: setup ## open the terminal interface
 	@$(BIN)/interns
@@ -39,7 +40,7 @@ check: setup ## format, lint, types, layers, docs, tests
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python docs/check.py
-	@$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory test
 
 proof: setup ## BANKING77, all 77 intents (INTERNS_DATASETS names the folder of data sets)
 	@$(BIN)/python benchmarks/proof_banking77.py

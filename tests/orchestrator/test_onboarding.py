@@ -13,6 +13,9 @@ import pytest
 from interns.errors import Conflict, InvalidInput, NotFound
 from tests.orchestrator.waiting import until
 
+# Seconds on an idle machine; a busy one may take minutes.
+pytestmark = pytest.mark.timeout(600)
+
 # Names that tell nothing: a base that can guess the queues from them passes without an intern.
 SAYS = {
     "north": ["Where is my parcel", "The courier did not come", "Tracking shows no movement"],
@@ -71,7 +74,7 @@ def test_onboarding_survives_a_killed_trainer_and_a_new_daemon(
         pid = until(lambda: working(office, run["id"], but=started["pid"]), 60)["pid"]
     os.kill(pid, 0)  # the office is gone, the child goes on
     with open_office() as office:
-        done = until(lambda: ended(office, run["id"]), 120)
+        done = until(lambda: ended(office, run["id"]), 300)
         assert done["status"] == "passed", done["error"]
         assert (done["version"], done["progress"]) == (1, 1.0)
         (version,) = office.roster.versions("sorter")

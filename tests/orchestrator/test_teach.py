@@ -10,7 +10,7 @@ import pytest
 
 from interns.bases import starter, torch_folder
 from interns.errors import Conflict, GateNotMet, Incompatible, NotFound
-from tests.orchestrator.test_onboarding import ended, request_for
+from tests.orchestrator.test_onboarding import QUICK, ended, request_for
 from tests.orchestrator.waiting import until
 
 __all__ = ["request_for"]  # a fixture
@@ -29,8 +29,8 @@ def second_base(office, paths):
 
 def test_intern_is_trained_anew_on_another_base(office_home, open_office, request_for):
     with open_office() as office:
-        run = office.onboarding.begin(request_for())
-        assert until(lambda: ended(office, run["id"]), 120)["status"] == "passed"
+        run = office.onboarding.begin(request_for(recipe={**QUICK, "presentations": 120}))
+        assert until(lambda: ended(office, run["id"]), 300)["status"] == "passed"
         base = second_base(office, office_home)
 
         taught = office.onboarding.teach("sorter", "second")
@@ -39,7 +39,7 @@ def test_intern_is_trained_anew_on_another_base(office_home, open_office, reques
         with pytest.raises(Conflict, match="training"):
             until(lambda: office.onboarding.get(taught["id"])["status"] == "running", 60)
             office.bases.use("second")
-        done = until(lambda: ended(office, taught["id"]), 120)
+        done = until(lambda: ended(office, taught["id"]), 300)
         assert (done["status"], done["version"]) == ("passed", 2), done["error"]
 
         first, second = office.roster.versions("sorter")

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 MakeRun = Callable[..., Path]
+# As the starter, but 2 million parameters: for tests of which the base is not the point.
+TINY = Path(__file__).parents[1] / "tiny"
 
 _PHRASES = {
     "refund": (
@@ -29,7 +31,7 @@ _PHRASES = {
 _THINGS = ("lamp", "chair", "blue mug", "rug", "clock", "table", "cup", "mirror", "desk", "bed")
 # Enough to learn three labels in seconds.
 QUICK = {
-    "epochs": 8,
+    "epochs": 4,
     "rank": 8,
     "batch_tokens": 256,
     "vary_missions": 0.2,
@@ -52,8 +54,11 @@ def write_messages(path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One data directory for all runs, so that the base is dequantized once."""
-    return tmp_path_factory.mktemp("home")
+    """One data directory for all runs, so that a base is dequantized once; it has the base "tiny"."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "bases").mkdir()
+    (home / "bases" / "tiny").symlink_to(TINY, target_is_directory=True)
+    return home
 
 
 @pytest.fixture

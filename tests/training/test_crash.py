@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from interns.bases import starter
 from interns.errors import NoSpace
 from tests.making import random_peft
-from tests.training.conftest import environment, run_training, training_command
+from tests.training.conftest import environment, new_run, run_training, training_command
 from training.artifacts import RunFolder, require_space
 from training.export import export_adapter
 
@@ -45,19 +45,21 @@ def _kill_while_tuning(folder: Path, after_steps: int) -> int:
 
 
 def test_killed_run_ends_with_the_same_weights_when_resumed(
-    make_run: Callable[..., Path], finished_run: Path
+    make_run: Callable[..., Path], tmp_path: Path, home: Path
 ) -> None:
-    folder = make_run()
+    whole = new_run(tmp_path / "whole", home, base="tiny")
+    assert run_training(whole).returncode == 0
+    folder = make_run(base="tiny")
     assert _kill_while_tuning(folder, after_steps=12) == -9
     assert not (folder / "version").exists()
     resumed = run_training(folder)
     assert resumed.returncode == 0, resumed.stderr
-    expected = load_file(finished_run / "version" / "peft" / "adapter_model.safetensors")
+    expected = load_file(whole / "version" / "peft" / "adapter_model.safetensors")
     found = load_file(folder / "version" / "peft" / "adapter_model.safetensors")
     assert expected.keys() == found.keys()
     worst = max(abs(expected[name] - found[name]).max() for name in expected)
     assert worst == 0.0
-    assert _curve(folder) == _curve(finished_run)
+    assert _curve(folder) == _curve(whole)
 
 
 def _curve(folder: Path) -> str:

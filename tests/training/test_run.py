@@ -124,7 +124,7 @@ def test_finished_run_is_kept_when_started_again(finished_run: Path) -> None:
 
 def test_failed_exam_leaves_no_version(make_run: Callable[..., Path]) -> None:
     quick = {"epochs": 1, "rank": 1, "verify_rows": 2, "pass_mark": 1.0, "lr": 1e-6}
-    folder = make_run(recipe={**quick, "min_stop_rate": 0})
+    folder = make_run(base="tiny", recipe={**quick, "min_stop_rate": 0})
     ended = run_training(folder)
     outcome = _outcome(folder)
     assert ended.returncode == outcome["exit_code"] == 4
@@ -136,9 +136,8 @@ def test_failed_exam_leaves_no_version(make_run: Callable[..., Path]) -> None:
 
 
 def test_answers_that_do_not_end_leave_no_version(make_run: Callable[..., Path]) -> None:
-    folder = make_run(
-        recipe={"epochs": 1, "rank": 1, "verify_rows": 2, "lr": 1e-6, "answer_tokens": 1}
-    )
+    quick = {"epochs": 1, "rank": 1, "verify_rows": 2, "lr": 1e-6}
+    folder = make_run(base="tiny", recipe={**quick, "answer_tokens": 1})
     ended = run_training(folder)
     outcome = _outcome(folder)
     assert ended.returncode == outcome["exit_code"] == 4
@@ -150,7 +149,7 @@ def test_answers_that_do_not_end_leave_no_version(make_run: Callable[..., Path])
 
 
 def test_diverging_loss_stops_with_advice(make_run: Callable[..., Path]) -> None:
-    folder = make_run(recipe={"lr": 1e3, "alpha": 1e4, "clip": 1e6, "rank": 4})
+    folder = make_run(base="tiny", recipe={"lr": 1e3, "alpha": 1e4, "clip": 1e6, "rank": 4})
     ended = run_training(folder)
     outcome = _outcome(folder)
     assert ended.returncode == 1, ended.stderr

@@ -9,7 +9,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from interns.paths import Paths
-from tests.tui.running import until
+from tests.tui.running import WAIT_S, until
 from tui.app import InternsApp
 from tui.model.guard import ON_SCREEN_S, QUIET_S
 from tui.widgets.bars import Bar
@@ -54,7 +54,7 @@ class Driver:
         """One of the fixed lines: top, status or hints."""
         return self.app.screen.query_one(f"#{name}", Bar).line
 
-    async def sees(self, check: Callable[[], Any], what: str, wait_s: float = 30.0) -> Any:
+    async def sees(self, check: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> Any:
         """Wait until something is shown."""
         return await until(check, what, wait_s)
 

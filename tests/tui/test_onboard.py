@@ -16,6 +16,9 @@ from tests.tui.running import answer, interns
 from tui.widgets.curve import Curve
 from tui.widgets.lines import LinesView
 
+# Seconds on an idle machine; a busy one may take minutes.
+pytestmark = pytest.mark.timeout(600)
+
 OPENINGS = ("Hello,", "Hi there,", "Good morning,", "Dear team,", "Quick note:", "Please help:")
 SAYINGS = {
     "sun": ("the sky is bright", "we walk in the park", "the beach is warm", "summer is here"),

@@ -95,6 +95,15 @@ class Verification:
     exact: bool = False
     looser: dict[str, float] | None = None
 
+    @property
+    def agrees(self) -> bool:
+        """Whether both sides compute alike; `passed` asks besides that answers end."""
+        return (
+            self.token_mismatches == 0
+            and self.top1_decided >= self.bounds["top1_decided"]
+            and self.mean_kl <= self.bounds["mean_kl"]
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return dataclasses.asdict(self)

@@ -56,14 +56,15 @@ def exam_sentence(exam: Exam) -> str:
 
 def verification_sentence(found: Verification) -> str:
     """The agreement of both sides in one line."""
-    verdict = "agrees" if found.passed else "does NOT agree"
+    verdict = "agrees" if found.agrees else "does NOT agree"
     where, gate = engine_words(found.to_dict()), gate_words(found.to_dict())
     return (
         f"llama.cpp{f' ({where})' if where else ''} {verdict} with torch: the same next token at {found.top1_everywhere:.2%} of "
         f"{found.positions} positions, {found.top1_agreement:.2%} of the answers' and "
         f"{found.top1_decided:.2%} of those where torch leads by {found.margin:.2f} nats "
         f"({found.decided:.0%}), mean KL {found.mean_kl:.1e}, {found.token_mismatches} token "
-        f"mismatches, {found.stop_rate:.0%} of {found.stop_prompts} answers end by themselves"
+        f"mismatches, {found.stop_rate:.1%} of {found.stop_prompts} answers end by themselves"
+        + (", too few" if found.stop_rate < found.bounds["stop_rate"] else "")
         + (f"; {gate}" if gate else "")
     )
 

@@ -230,11 +230,12 @@ class Workshop:
         """
         exam, verification = self._mark("exam"), self._mark("verify")
         if not verification["passed"]:
-            found = verification_sentence(Verification(**verification))
+            found = Verification(**verification)
             raise GateNotMet(
-                f"The verification failed: {found}.",
-                "Train longer if answers do not end by themselves; otherwise the export is wrong: "
-                "please report it with the run's folder.",
+                f"The verification failed: {verification_sentence(found)}.",
+                "Train longer, so that answers end by themselves."
+                if found.agrees
+                else "The export is wrong: please report it with the run's folder.",
             )
         if not exam["passed"]:
             exam.pop("n")

@@ -114,5 +114,9 @@ def test_gate_holds_for_a_trained_intern_and_is_strict_on_16_bits(
         }
         strict = check(1.0, **few)
         assert strict.passed
-        assert not check(0.98, **few).passed
-        assert not check(1.0, max_mean_kl=strict.mean_kl / 2, **few).passed
+        cut_off = check(0.98, **few)
+        assert (cut_off.passed, cut_off.agrees) == (False, True)
+        assert "agrees with torch" in verification_sentence(cut_off)
+        apart = check(1.0, max_mean_kl=strict.mean_kl / 2, **few)
+        assert (apart.passed, apart.agrees) == (False, False)
+        assert "does NOT agree with torch" in verification_sentence(apart)

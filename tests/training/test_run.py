@@ -143,7 +143,9 @@ def test_answers_that_do_not_end_leave_no_version(make_run: Callable[..., Path])
     assert ended.returncode == outcome["exit_code"] == 4
     assert outcome["code"] == "gate_not_met"
     assert outcome["verification"]["stop_rate"] < 0.99
-    assert "end by themselves" in outcome["error"]
+    assert "agrees with torch" in outcome["error"]
+    assert "end by themselves, too few" in outcome["error"]
+    assert "Train longer" in outcome["fix"]
     assert "score" in outcome["exam"]
     assert not (folder / "version").exists()
 

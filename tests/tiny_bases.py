@@ -10,6 +10,9 @@ from typing import Any
 from interns.bases import starter
 from interns.gguf.sentencepiece_model import merges_of_scores
 
+# As the starter, but 2 million parameters (training/recipes/pretrain/tiny.toml): for tests of which
+# the base is not the point.
+TINY = Path(__file__).parent / "tiny"
 BYTE_ROWS = 8192  # the starter's tokenizer
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"

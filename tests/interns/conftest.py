@@ -24,8 +24,8 @@ from interns.paths import Paths
 from interns.runtime.llama_cpp.engine import LlamaEngine
 from interns.runtime.openai_runtime import OpenAIRuntime
 from tests.interns.far_end import FarEnd
+from tests.tiny_bases import TINY
 
-TINY = Path(__file__).parents[1] / "tiny"  # made by training/recipes/pretrain/tiny.toml
 MakePeft = Callable[..., Path]
 MakeAdapter = Callable[..., Adapter]
 

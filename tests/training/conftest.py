@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.tiny_bases import TINY
+
 MakeRun = Callable[..., Path]
-# As the starter, but 2 million parameters: for tests of which the base is not the point.
-TINY = Path(__file__).parents[1] / "tiny"
 
 _PHRASES = {
     "refund": (

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from interns.errors import Conflict, Incompatible, InternsError, InvalidInput
+from tests.tiny_bases import TINY
 from tests.training.conftest import environment
 from tests.training.pretraining import RECIPES, lay_out, numbered, refuse_on_a_full_disk
 from tests.training.test_pretraining_prepare import SHORT
@@ -29,7 +30,6 @@ from training.pretraining.tokenizer import load_tokenizer, train_tokenizer
 pytestmark = pytest.mark.timeout(600)  # seconds on an idle machine
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ROOT / "tests" / "tiny"
 
 
 @pytest.fixture(scope="module")

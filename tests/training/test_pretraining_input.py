@@ -12,14 +12,13 @@ from tokenizers import pre_tokenizers
 
 from interns.bases import STARTER
 from interns.errors import BrokenFile, Incompatible, InvalidInput
+from tests.tiny_bases import TINY
 from tests.training.pretraining import TEXT, numbered, write_corpus
 from training.pretraining.corpus import group_of, read_documents, sources
 from training.pretraining.curves import Curve
 from training.pretraining.export import COMMITTED
 from training.pretraining.recipe import load_recipe
 from training.pretraining.tokenizer import load_tokenizer
-
-TINY = Path(__file__).parents[1] / "tiny"
 
 
 def say(*turns: str) -> dict[str, Any]:

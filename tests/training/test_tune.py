@@ -17,12 +17,12 @@ from torch.nn.modules.module import register_module_forward_hook
 from interns.gguf.base_file import write_hf_folder
 from interns.intern import Profile
 from interns.skill import Skill
+from tests.tiny_bases import TINY
 from training.dataset import Splits
 from training.example import Example
 from training.recipe import make_recipe
 from training.tune import Job, LossNotFinite, Tuned, tune
 
-TINY = Path(__file__).parents[1] / "tiny"
 WORDS = ("lamp", "chair", "mug", "rug", "clock", "table", "cup", "mirror", "desk", "bed")
 
 

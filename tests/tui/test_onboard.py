@@ -58,9 +58,9 @@ def test_intern_is_onboarded_when_a_run_is_watched(
         await driver.sees(lambda: any("weather" in row for row in driver.rows()), "the run")
         await driver.press("j")
         steps = driver.app.screen.query_one("#steps", LinesView)
-        await driver.sees(lambda: "[x] split" in steps.text, "the first steps", 90)
+        await driver.sees(lambda: "[x] split" in steps.text, "the first steps")
         curve = driver.app.screen.query_one(Curve)
-        await driver.sees(lambda: curve._points, "the curve", 90)
+        await driver.sees(lambda: curve._points, "the curve")
         numbers = driver.app.screen.query_one("#numbers")
         assert numbers.region.width >= 20  # beside the curve, not pushed out of the window
         assert numbers.region.right <= 80

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from interns.paths import Paths
@@ -155,6 +156,14 @@ class Pty:
         """Type a text."""
         os.write(self.fd, text.encode())
 
+    def reads(self) -> None:
+        """Wait until the command sleeps, which after a prompt means: until it reads.
+
+        Python sees a signal between the prompt and the read only with the next key.
+        """
+        process = psutil.Process(self.pid)
+        eventually(lambda: process.status() == psutil.STATUS_SLEEPING, "reading", 2 * WAIT_S)
+
     def ends(self) -> int:
         """Wait for the end and return the exit status."""
         deadline = time.monotonic() + 2 * WAIT_S
@@ -208,5 +217,6 @@ def test_chat_is_lines_when_plain_is_asked(office: OfficeClient, paths: Paths) -
 def test_terminal_is_left_with_130_when_interrupted(office: OfficeClient, paths: Paths) -> None:
     lines = Pty(paths, "chat", "--plain")
     lines.shows("You:")
+    lines.reads()
     lines.write("\x03")
     assert lines.ends() == 130

@@ -16,6 +16,10 @@ EMBEDDED = "llama.cpp"
 """The runtime in this process, which training examines and calibrates with."""
 
 
+LABEL_TAIL = 0.001
+"""Share of the probability that labels may hold unread, in exams and in office alike."""
+
+
 @dataclass(frozen=True)
 class Message:
     """One turn of a conversation."""
@@ -183,7 +187,8 @@ class ChoiceScores:
 
     Attributes:
         labels: As given.
-        logprobs: Natural log-probability of each label followed by the stop token, same order.
+        logprobs: Natural log-probability of each label followed by the stop token, same order; an
+            upper bound for labels that were left unread.
         probabilities: Softmax of ``logprobs / temperature``: sums to 1.
         prompt_tokens: Tokens of the prompt.
         cached_tokens: How many of them were already in the KV cache.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from interns.answering import Judge, split_candidates
 from interns.charter import Charter
 from interns.completion import (
+    LABEL_TAIL,
     Completion,
     CompletionRequest,
     Constraint,
@@ -143,12 +144,14 @@ def _classify(
         messages,
         profile.labels,
         adapter=intern.version.adapter,
+        temperature=profile.temperature,
+        tail=LABEL_TAIL,
         cancel=cancel,
         deadline_s=wish.deadline_s,
     )
     calibrated = scores.runtime == profile.fitted_with
-    if calibrated:
-        scores = scores.at(profile.temperature)
+    if not calibrated:
+        scores = scores.at(1.0)
     probabilities = dict(zip(scores.labels, scores.probabilities, strict=True))
     yield {"event": "token", "text": scores.best}
     yield {

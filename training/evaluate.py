@@ -115,7 +115,11 @@ class Examiner:
             return self.runtime.complete(request).finish_reason == "stop"
 
         # One after the other: in a batch a near tie may fall otherwise, and this gates.
-        return sum(map(ends, rows)) / max(1, len(rows))
+        ended = 0
+        for done, row in enumerate(rows, start=1):
+            ended += ends(row)
+            self.report("answers without constraint", done, len(rows))
+        return ended / max(1, len(rows))
 
     def stop_sample(self, profile: Profile, exam: Sequence[Example]) -> Sequence[Example]:
         """The exam's rows whose prompts are answered freely."""
@@ -134,7 +138,8 @@ class Examiner:
         if profile.skill not in {Skill.CLASSIFY, Skill.ANSWER}:
             return profile
         rows = self._calibration(validation)
-        return exams.calibrated(profile, self._sit("calibration", candidate, rows), rows)
+        marks = self._sit("calibration", replace(candidate, tail=0.0), rows)
+        return exams.calibrated(profile, marks, rows)
 
     def _calibration(self, validation: Sequence[Example]) -> Sequence[Example]:
         return validation[: self.recipe.validation_rows]

@@ -13,7 +13,7 @@ import numpy as np
 from interns.adapter import Adapter
 from interns.answering import Judge, Weighed
 from interns.charter import Charter
-from interns.completion import CompletionRequest, Constraint, JsonSchema, Message
+from interns.completion import LABEL_TAIL, CompletionRequest, Constraint, JsonSchema, Message
 from interns.intern import Blend, Profile
 from interns.runtime.port import Runtime
 from interns.skill import Skill
@@ -41,6 +41,7 @@ class Candidate:
         adapter: The intern's, or None for the base.
         charter: The mission in force.
         messages: How a task becomes a prompt.
+        tail: As for `Runtime.score_choices`; as in office, but 0 to calibrate.
     """
 
     runtime: Runtime
@@ -48,6 +49,7 @@ class Candidate:
     adapter: Adapter | None
     charter: Charter
     messages: _Prompter
+    tail: float = LABEL_TAIL
 
     def prompt(self, text: str) -> tuple[Message, ...]:
         """The messages of one task."""
@@ -120,6 +122,7 @@ def _classify(candidate: Candidate, rows: Sequence[Example], step: Step) -> Mark
             profile.labels,
             adapter=candidate.adapter,
             temperature=profile.temperature,
+            tail=candidate.tail,
         )
         said.append(scores.best)
         sure.append(max(scores.probabilities))

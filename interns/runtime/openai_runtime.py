@@ -140,10 +140,13 @@ class OpenAIRuntime:
         *,
         adapter: Adapter | None = None,
         temperature: float = 1.0,
+        tail: float = 0.0,
         cancel: threading.Event | None = None,
         deadline_s: float | None = None,
     ) -> ChoiceScores:
         """Probability of each choice, followed by the stop token, as the whole answer.
+
+        All choices are read, whatever `tail` allows.
 
         Raises:
             InvalidInput: Bad labels, temperature or deadline.
@@ -151,6 +154,7 @@ class OpenAIRuntime:
             Unavailable: `cancel` was set or `deadline_s` passed, among others.
             InternsError: As `complete`.
         """
+        del tail
         check_labels(choices)
         if not 0 < temperature < float("inf"):
             raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")

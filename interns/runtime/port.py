@@ -33,11 +33,13 @@ class Runtime(Protocol):
         *,
         adapter: Adapter | None = None,
         temperature: float = 1.0,
+        tail: float = 0.0,
         cancel: threading.Event | None = None,
         deadline_s: float | None = None,
     ) -> ChoiceScores:
         """How probable each choice is as the whole answer.
 
+        Probabilities may be off by `tail`, where less has to be read then; 0 is exact.
         A set `cancel`, and `deadline_s` seconds, end the work with `errors.Unavailable`.
         """
         ...

@@ -38,6 +38,7 @@ class WordJudge:
         *,
         adapter: Adapter | None = None,
         temperature: float = 1.0,
+        tail: float = 0.0,
         cancel: threading.Event | None = None,
         deadline_s: float | None = None,
     ) -> ChoiceScores:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interns.completion import Message
+from interns.errors import InvalidInput
 from interns.runtime.llama_cpp.engine import LlamaEngine
 from interns.runtime.llama_cpp.logprobs import log_sum_exp
-from interns.runtime.llama_cpp.scoring import LabelTrie
+from interns.runtime.llama_cpp.scoring import LabelTrie, margin_for
 from tests.making import SAME
 
 STOP, VOCABULARY = 2, 12
@@ -45,16 +46,15 @@ class Cells:
         self.held[target] = {p: t for p, t in self.held[source].items() if p < length}
 
 
-@given(labels=LABELS, rows=st.integers(1, 9), sequences=st.integers(1, 5))
-def test_scores_equal_the_plain_sums_however_batches_are_cut(labels, rows, sequences):
-    trie = LabelTrie(labels, STOP)
-    trie.take(0, _after(())[None])
+def _read(trie: LabelTrie, rows: int, sequences: int) -> list[tuple[int, ...]]:
+    """Read a trie with made-up logits, batch by batch, and return the prefixes in that order."""
     cells, own, seen, start = Cells(), 0, [], 1
     cells.held[own] = {}
-    while start <= len(trie):
+    while (reach := trie.reach(start)) > start:
         batch = trie.batch(start, rows, sequences)
         assert len(batch.places) <= sequences
         assert batch.end - batch.start <= rows
+        assert batch.end <= reach
         members = range(1, 1 + len(batch.places))
         for member, known in zip(members, batch.known, strict=True):
             cells.copy(own, member, known)
@@ -72,9 +72,72 @@ def test_scores_equal_the_plain_sums_however_batches_are_cut(labels, rows, seque
         trie.take(batch.start, np.array(logits))
         cells.copy(members[-1], own, trie.known(batch.end))
         start = batch.end
+    return seen
+
+
+@given(labels=LABELS, rows=st.integers(1, 9), sequences=st.integers(1, 5))
+def test_scores_equal_the_plain_sums_however_batches_are_cut(labels, rows, sequences):
+    trie = LabelTrie(labels, STOP, _after(()))
+    seen = _read(trie, rows, sequences)
     prefixes = {label[:size] for label in labels for size in range(1, len(label) + 1)}
     assert sorted(seen) == sorted(prefixes)
     np.testing.assert_allclose(trie.scores, [_plain(label) for label in labels], atol=1e-5)
+
+
+def _probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
+    weights = np.exp((scores - scores.max()) / temperature)
+    return weights / weights.sum()
+
+
+@given(
+    labels=LABELS,
+    rows=st.integers(1, 40),
+    sequences=st.integers(1, 12),
+    tail=st.sampled_from([1e-6, 1e-3, 0.05, 0.5]),
+    temperature=st.sampled_from([0.3, 1.0, 1.7]),
+)
+def test_what_is_left_unread_holds_no_more_than_the_tail(
+    labels, rows, sequences, tail, temperature
+):
+    trie = LabelTrie(labels, STOP, _after(()), margin=margin_for(tail, len(labels), temperature))
+    _read(trie, rows, sequences)
+    exact = np.array([_plain(label) for label in labels])
+    assert (trie.scores >= exact - 1e-5).all()
+    assert exact[trie.scores.argmax()] == pytest.approx(exact.max(), abs=1e-5)
+    told, right = _probabilities(trie.scores, temperature), _probabilities(exact, temperature)
+    np.testing.assert_allclose(told, right, atol=tail + 1e-6)
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_a_branch_is_read_when_it_is_near_enough_to_the_best_label(enough):
+    likely, unlikely = (int(token) for token in np.argsort(_after(()))[[-1, 0]])
+    labels = [(likely, token, 3) for token in range(9)] + [(unlikely, token) for token in range(9)]
+    branch = float(_after(())[unlikely] - log_sum_exp(_after(())[None])[0])
+    away = max(_plain(label) for label in labels[:9]) - branch
+    trie = LabelTrie(labels, STOP, _after(()), margin=away + (0.01 if enough else -0.01))
+    read = {prefix[0] for prefix in _read(trie, 64, 32)}
+    assert read == ({likely, unlikely} if enough else {likely})
+    if not enough:
+        np.testing.assert_allclose(trie.scores[9:], branch, atol=1e-5)
+
+
+@pytest.mark.parametrize("tail", [-0.1, 1.0, float("nan")])
+def test_a_share_that_cannot_be_left_unread_is_refused(engine, tail):
+    with pytest.raises(InvalidInput, match="tail"):
+        engine.score_choices((Message("user", "Which?"),), ["a", "b"], tail=tail)
+
+
+def test_a_tail_saves_reading_and_costs_no_more_than_itself(base):
+    labels = ["Ok.", *(f"{word} {i}" for word in "abcdefghijklmnopqrstuvwxyz" for i in range(5))]
+    messages = (Message("user", "Hello"),)
+    with LlamaEngine(base, context_tokens=1024, slots=1, threads=1, exact=True) as engine:
+        exact = engine.score_choices(messages, labels)
+        close = engine.score_choices(messages, labels, tail=0.05)
+    assert close.best == exact.best == "Ok."
+    differ = np.array(close.logprobs) - np.array(exact.logprobs)
+    assert (differ >= -10 * SAME).all()
+    assert 0 < (differ > 0.1).sum() < len(labels)  # some were read, some were not
+    np.testing.assert_allclose(close.probabilities, exact.probabilities, atol=0.05)
 
 
 @pytest.mark.parametrize("cells", [512, 1024])

@@ -99,10 +99,15 @@ class Requests:
         choices: Sequence[str],
         adapter: Adapter | None,
         *,
+        margin: float,
         cancel: threading.Event | None,
         deadline_s: float | None,
     ) -> Solo:
-        """The log-probability of each label, followed by the stop token, as the whole answer."""
+        """The log-probability of each label, followed by the stop token, as the whole answer.
+
+        Labels that are sure to be `margin` nats less probable than the best may be told as more
+        probable than they are, by no more than that allows.
+        """
         check_labels(choices)
         deadline = deadline_in(deadline_s)
         prompt = self.tokens(messages)
@@ -112,7 +117,7 @@ class Requests:
         self._verify(adapter)
         batch = min(self._size.outputs, sum(map(len, labels)))
         return Solo(
-            partial(score_labels, labels=labels, stop=self._words.eos),
+            partial(score_labels, labels=labels, stop=self._words.eos, margin=margin),
             adapter,
             prompt,
             min(self._size.cells, len(prompt) + max(longest, batch)),

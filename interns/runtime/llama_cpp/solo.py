@@ -80,7 +80,9 @@ def score_tokens(desk: Desk, job: Solo, *, piece: Callable[[int], bytes], count:
     job.outcome = tuple(scores)
 
 
-def score_labels(desk: Desk, job: Solo, *, labels: Sequence[Sequence[int]], stop: int) -> Steps:
+def score_labels(
+    desk: Desk, job: Solo, *, labels: Sequence[Sequence[int]], stop: int, margin: float
+) -> Steps:
     """Log-probability of each label followed by the stop token; the outcome is (labels,).
 
     Args:
@@ -88,15 +90,17 @@ def score_labels(desk: Desk, job: Solo, *, labels: Sequence[Sequence[int]], stop
         job: This work.
         labels: Token ids of each label.
         stop: The token that ends an answer.
+        margin: As for `LabelTrie`.
     """
-    trie = LabelTrie(labels, stop)
+    trie = None
     while job.decoded < len(job.prompt):
         rows = _read(desk, job)
         if job.decoded == len(job.prompt):
-            trie.take(0, desk.context.logits()[-1:])
+            trie = LabelTrie(labels, stop, desk.context.logits()[-1], margin=margin)
         yield rows
+    assert trie is not None, "a prompt has tokens"  # noqa: S101 - our own invariant
     start = 1
-    while start <= len(trie):
+    while trie.reach(start) > start:
         start, rows = _compute(desk, job, trie, start)
         yield rows
     job.outcome = trie.scores

@@ -187,8 +187,8 @@ class ChoiceScores:
 
     Attributes:
         labels: As given.
-        logprobs: Natural log-probability of each label followed by the stop token, same order; an
-            upper bound for labels that were left unread.
+        logprobs: Natural log-probability of each label followed by the stop token, same order; for
+            labels left unread an even share of what they may hold together.
         probabilities: Softmax of ``logprobs / temperature``: sums to 1.
         prompt_tokens: Tokens of the prompt.
         cached_tokens: How many of them were already in the KV cache.

@@ -44,7 +44,6 @@ from interns.runtime.llama_cpp.path import SwapPath
 from interns.runtime.llama_cpp.prefix_cache import make_cache
 from interns.runtime.llama_cpp.requests import Requests
 from interns.runtime.llama_cpp.scheduler import Scheduler
-from interns.runtime.llama_cpp.scoring import margin_for
 from interns.runtime.llama_cpp.turns import Turn
 
 _BATCH = 512
@@ -256,9 +255,8 @@ class LlamaEngine:
             choices: Different labels, at least one.
             adapter: Whose judgement, or None for the bare base.
             temperature: Above 0; divides the log-probabilities before they are normalised.
-            tail: Choices that together hold no more than this share of the probability need not be
-                read to their end, in [0, 1): every probability is then within `tail` of the exact
-                one, and the best choice is the best. 0 reads all.
+            tail: Share of the probability, in [0, 1), that choices may hold unread: every probability
+                is within it of the exact one, and the best choice is the best. 0 reads all.
             cancel: Set it to end the work within one step; it then fails with `Unavailable`.
             deadline_s: Seconds after which it fails likewise, as `Busy` before its turn. Above 0.
 
@@ -267,11 +265,14 @@ class LlamaEngine:
             InvalidInput: Bad labels, temperature or tail.
             InternsError: As `complete`.
         """
-        if not 0 < temperature < float("inf"):
-            raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
-        margin = margin_for(tail, len(choices), temperature)
         solo = self._requests.label_scores(
-            messages, choices, adapter, margin=margin, cancel=cancel, deadline_s=deadline_s
+            messages,
+            choices,
+            adapter,
+            temperature=temperature,
+            tail=tail,
+            cancel=cancel,
+            deadline_s=deadline_s,
         )
         logprobs = tuple(float(value) for value in self._work(solo))
         scores = ChoiceScores(tuple(choices), logprobs, (), len(solo.prompt), solo.cached)

@@ -99,16 +99,22 @@ class Requests:
         choices: Sequence[str],
         adapter: Adapter | None,
         *,
-        margin: float,
+        temperature: float,
+        tail: float,
         cancel: threading.Event | None,
         deadline_s: float | None,
     ) -> Solo:
         """The log-probability of each label, followed by the stop token, as the whole answer.
 
-        Labels that are sure to be `margin` nats less probable than the best may be told as more
-        probable than they are, by no more than that allows.
+        Raises:
+            InvalidInput: Bad labels, temperature, tail or deadline.
+            TooLong: The prompt and a label do not fit the context.
         """
         check_labels(choices)
+        if not 0 < temperature < float("inf"):
+            raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
+        if not 0 <= tail < 1:
+            raise InvalidInput(f"A tail of {tail} is not in [0, 1).", "Use 0 to read all labels.")
         deadline = deadline_in(deadline_s)
         prompt = self.tokens(messages)
         labels = [self._words.tokenize(choice, special=False) for choice in choices]
@@ -117,7 +123,13 @@ class Requests:
         self._verify(adapter)
         batch = min(self._size.outputs, sum(map(len, labels)))
         return Solo(
-            partial(score_labels, labels=labels, stop=self._words.eos, margin=margin),
+            partial(
+                score_labels,
+                labels=labels,
+                stop=self._words.eos,
+                tail=tail,
+                temperature=temperature,
+            ),
             adapter,
             prompt,
             min(self._size.cells, len(prompt) + max(longest, batch)),

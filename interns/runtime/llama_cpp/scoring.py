@@ -1,8 +1,8 @@
 """Probabilities of whole labels: the trie of their tokens, each distinct prefix scored once.
 
-A branch is what begins with one token. The prompt's logits tell how probable each branch is, and no
-label is more probable than its branch. So the likeliest branch is numbered first, and reading ends
-before the first one that is too far below the best whole label to matter.
+A branch is what begins with one token. The prompt's logits tell how probable each branch is, and its
+labels together are no more probable than that. So the likeliest branch is numbered first, and reading
+ends before the first one from which on all together hold too little to matter.
 
 Within a branch the nodes are numbered depth first, so that every batch is the next run of nodes:
 whatever a node follows was computed before or stands in the same batch. Only the columns that lead
@@ -17,30 +17,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from interns.errors import InvalidInput
 from interns.runtime.llama_cpp.batch import Row
 from interns.runtime.llama_cpp.logprobs import Floats, Logits, log_sum_exp
 from interns.runtime.llama_cpp.prefixes import shared_length
 
 _FIRST_ROWS = 16  # nodes of the likeliest branches that are read before any is left out
-
-
-def margin_for(tail: float, labels: int, temperature: float) -> float:
-    """Nats below the best label from which all labels together hold no more than `tail`.
-
-    Each of them holds at most ``exp(-margin / temperature)`` of what the best one holds.
-
-    Args:
-        tail: Share of the probability, in [0, 1); 0 gives infinity.
-        labels: How many there are.
-        temperature: Of the probabilities; the bound holds at 1 too.
-
-    Raises:
-        InvalidInput: There is no such share.
-    """
-    if not 0 <= tail < 1:
-        raise InvalidInput(f"A tail of {tail} is not in [0, 1).", "Use 0 to read all labels.")
-    return max(1.0, temperature) * math.log(labels / tail) if tail else math.inf
 
 
 @dataclass
@@ -88,11 +69,12 @@ class LabelTrie:
         labels: Token ids of each label, none empty.
         stop: The token that must follow a label.
         logits: Logits after the prompt, (vocabulary,).
-        margin: Nats below the best whole label from which a branch is not read; infinite: all are.
+        tail: Share of the probability that labels may hold unread, in [0, 1); 0 reads all.
+        temperature: Of that probability, above 0.
 
     Attributes:
-        scores: Natural log-probability of each label read so far, same order; of the others the one
-            of their branch, which is no less.
+        scores: Natural log-probability of each label read so far, same order; of the others an even
+            share of their branch's.
     """
 
     def __init__(
@@ -101,9 +83,10 @@ class LabelTrie:
         stop: int,
         logits: Logits,
         *,
-        margin: float = math.inf,
+        tail: float = 0.0,
+        temperature: float = 1.0,
     ) -> None:
-        self._stop, self._margin = stop, margin
+        self._stop, self._tail, self._temperature = stop, tail, max(1.0, temperature)
         self._nodes = [_Node(-1, 0, 0, len(labels))]
         order = sorted(range(len(labels)), key=lambda i: (-logits[labels[i][0]], tuple(labels[i])))
         self._grow([(number, labels[number]) for number in order])
@@ -111,9 +94,11 @@ class LabelTrie:
         self.scores: Floats = np.zeros(len(labels))
         self._best = -math.inf
         self.take(0, logits[None])
-        for branch in self._nodes[0].children:
-            node = self._nodes[branch]
-            self.scores[order[node.first : node.last]] = self._sums[branch]
+        self._branches = self._nodes[0].children
+        sizes = [self._nodes[branch].last - self._nodes[branch].first for branch in self._branches]
+        self._shares = self._sums[self._branches] - np.log(sizes)
+        self._sizes = np.array(sizes)
+        self.scores[order] = np.repeat(self._shares, sizes)
 
     def __len__(self) -> int:
         """Number of distinct prefixes, the empty one not counted."""
@@ -143,20 +128,24 @@ class LabelTrie:
         Args:
             start: Number of the first node that was not read.
         """
-        if math.isinf(self._margin):
+        if not self._tail:
             return len(self._nodes)
-        branches = self._nodes[0].children
-        ends = [*branches[1:], len(self._nodes)]
-        if math.isinf(self._best):
-            wanted = start + _FIRST_ROWS
-        else:
-            near = self._sums[branches] >= self._best - self._margin
-            wanted = ends[int(near.sum()) - 1]
+        ends = [*self._branches[1:], len(self._nodes)]
+        wanted = start + _FIRST_ROWS if math.isinf(self._best) else ends[self._worth_reading() - 1]
         if wanted <= start:
             return start
         # llama.cpp rounds a batch of one token differently, so none is asked for or left over.
         end = next((end for end in ends if end >= max(wanted, start + 2)), len(self._nodes))
         return len(self._nodes) if len(self._nodes) - end == 1 else end
+
+    def _worth_reading(self) -> int:
+        """How many branches must be read so that the others hold no more than the tail.
+
+        At a temperature T of at least 1 the n labels of a branch hold most where they are equal
+        (Hölder's inequality), and a lower one only makes them less.
+        """
+        held = self._sizes * np.exp((self._shares - self._best) / self._temperature)
+        return int((np.cumsum(held[::-1])[::-1] > self._tail).sum())
 
     def batch(self, start: int, most_rows: int, most_labels: int) -> LabelBatch:
         """The nodes from `start` on, as many as fit and are worth it, but never one less than these."""

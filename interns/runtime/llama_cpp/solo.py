@@ -81,7 +81,13 @@ def score_tokens(desk: Desk, job: Solo, *, piece: Callable[[int], bytes], count:
 
 
 def score_labels(
-    desk: Desk, job: Solo, *, labels: Sequence[Sequence[int]], stop: int, margin: float
+    desk: Desk,
+    job: Solo,
+    *,
+    labels: Sequence[Sequence[int]],
+    stop: int,
+    tail: float,
+    temperature: float,
 ) -> Steps:
     """Log-probability of each label followed by the stop token; the outcome is (labels,).
 
@@ -90,13 +96,15 @@ def score_labels(
         job: This work.
         labels: Token ids of each label.
         stop: The token that ends an answer.
-        margin: As for `LabelTrie`.
+        tail: As for `LabelTrie`.
+        temperature: Likewise.
     """
     trie = None
     while job.decoded < len(job.prompt):
         rows = _read(desk, job)
         if job.decoded == len(job.prompt):
-            trie = LabelTrie(labels, stop, desk.context.logits()[-1], margin=margin)
+            logits = desk.context.logits()[-1]
+            trie = LabelTrie(labels, stop, logits, tail=tail, temperature=temperature)
         yield rows
     assert trie is not None, "a prompt has tokens"  # noqa: S101 - our own invariant
     start = 1

@@ -131,6 +131,14 @@ def test_answer_is_alone_on_stdout_when_asked(office: OfficeClient, paths: Paths
     assert 0 < record["confidence"] <= 1
 
 
+def test_name_may_stand_in_quotes_with_the_text(office: OfficeClient, paths: Paths) -> None:
+    apart, together = (
+        answer(paths, "ask", *words) for words in (("@triage", ASKED), (f"@triage {ASKED}",))
+    )
+    assert together["intern"] == "triage"
+    assert together["text"] == apart["text"]
+
+
 def test_nobody_answers_with_status_0_when_nobody_fits(office: OfficeClient, paths: Paths) -> None:
     record = answer(paths, "ask", STRANGE)
     assert record["intern"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,8 @@ def split_words(words: Sequence[str] | None, file: str = "") -> tuple[str | None
     """Return the intern a person named with ``@``, or None, and the text.
 
     Args:
-        words: The arguments; ``-`` as the text reads stdin.
+        words: The arguments, the name one of its own or in quotes with the text, as chats take it;
+            ``-`` as the text reads stdin.
         file: A file whose text follows.
 
     Raises:
@@ -50,7 +52,8 @@ def split_words(words: Sequence[str] | None, file: str = "") -> tuple[str | None
     left = list(words or ())
     name = None
     if left and left[0].startswith("@"):
-        name = left.pop(0).removeprefix("@")
+        name, *text_of_it = re.split(r"\s+", left.pop(0).removeprefix("@"), maxsplit=1)
+        left = [*text_of_it, *left]
         if not name:
             raise InvalidInput("The name after @ is missing.", 'Try `interns ask @NAME "…"`.')
     parts = [sys.stdin.read()] if left == ["-"] else [" ".join(left)]

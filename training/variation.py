@@ -1,9 +1,12 @@
-"""Copied values in other words, so that an intern learns to copy and not what it has copied.
+"""Examples as a pass shows them: with copied values in other words, or without some of their words.
 
-Rows name few people, places and products, and small models learn them by heart: a name that no row
+Values, so that an intern learns to copy and not what it has copied. Rows name few people, places and products, and small models learn them by heart: a name that no row
 has is then read as one of those that rows have. So a share of the examples is shown with other
 values, in the text and in the answer alike: mention replacement (Dai and Adel 2020, "An Analysis of
 Simple Data Augmentation for Named Entity Recognition") with made-up mentions.
+
+Words, so that a label is not learned by heart with one text: random deletion (Wei and Zou 2019, "EDA:
+Easy Data Augmentation Techniques for Boosting Performance on Text Classification Tasks").
 """
 
 from __future__ import annotations

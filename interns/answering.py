@@ -40,6 +40,7 @@ _BREAK = re.compile(
 )
 _ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Prof|No|vs|cf|e\.g|i\.e|etc)|\b[A-Z])\.$")
 _MARK = re.compile(r"\s*(?:[-*+]\s+|\d+[.)]\s+|>\s+|\|\s*)?")
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))  # the last one is U+3000
 _HEADING = re.compile(r"\s*(?:#{1,6}\s|```|\|?[\s:|-]*$)")
 
 
@@ -250,7 +251,7 @@ def _trim(passage: str, start: int, end: int) -> tuple[int, int] | None:
         return _trim(passage, start, end)
     mark = _MARK.match(text)
     start += mark.end() if mark else 0
-    end = start + len(passage[start:end].rstrip(" \t\r\n|" if "|" in text else None))
+    end = start + len(passage[start:end].rstrip(_BLANKS + "|" if "|" in text else _BLANKS))
     return (start, end) if end > start else None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from interns.adapter import Adapter
@@ -92,6 +92,7 @@ def test_sentences_items_and_rows_are_candidates_when_passages_are_cut(
         assert "`a.db` | all the records" in texts
 
 
+@example(["0:0:0\x0c|"])
 @given(st.lists(st.text(max_size=600), max_size=4))
 def test_candidates_are_exact_spans_in_order_when_text_is_anything(passages: list[str]) -> None:
     last = (0, 0)

@@ -100,10 +100,6 @@ class LabelTrie:
         self._sizes = np.array(sizes)
         self.scores[order] = np.repeat(self._shares, sizes)
 
-    def __len__(self) -> int:
-        """Number of distinct prefixes, the empty one not counted."""
-        return len(self._nodes) - 1
-
     def _grow(self, labels: Sequence[tuple[int, Sequence[int]]]) -> None:
         path, before = [0], list[int]()
         for place, (number, label) in enumerate(labels):
@@ -144,11 +140,12 @@ class LabelTrie:
         At a temperature T of at least 1 the n labels of a branch hold most where they are equal
         (Hölder's inequality), and a lower one only makes them less.
         """
-        held = self._sizes * np.exp((self._shares - self._best) / self._temperature)
+        below = np.minimum(0.0, self._shares - self._best)  # one label above the best is enough
+        held = self._sizes * np.exp(below / self._temperature)
         return int((np.cumsum(held[::-1])[::-1] > self._tail).sum())
 
     def batch(self, start: int, most_rows: int, most_labels: int) -> LabelBatch:
-        """The nodes from `start` on, as many as fit and are worth it, but never one less than these."""
+        """The nodes from `start` on, as many as fit and are worth it, but never all but one."""
         last = self.reach(start)
         end = min(last, start + max(1, most_rows))
         if last - end == 1 and end - start > 2:

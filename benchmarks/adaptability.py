@@ -364,12 +364,7 @@ PASSAGES = (
     {"answer": COPY},
 )
 TASKS: Mapping[str, Task] = {
-    "banking77": Task(
-        banking77,
-        "classify",
-        "Sort questions of bank customers.",
-        {**INTENTS, "drop_words": 0.15, "epochs": 6},
-    ),
+    "banking77": Task(banking77, "classify", "Sort questions of bank customers.", INTENTS),
     "clinc150": Task(clinc150, "classify", "Sort requests by intent.", INTENTS),
     "sentence-polarity": Task(
         sentence_polarity,

@@ -56,8 +56,6 @@ class Recipe:
         vary_missions: Share of examples that see one of `missions`, in [0, 1].
         vary_values: For `extract`: share of examples whose copied values are made up anew in every
             pass, in [0, 1] (`training.variation`).
-        drop_words: For `classify`: share of the words that most texts are shown without, others in
-            every pass, in [0, 0.5] (`training.variation`).
         drop_rare_labels: Leave out labels with one example instead of refusing the data.
         exam_share: Share of rows held out for the exam when no exam file is given.
         exam_rows: Most rows held out for the exam when no exam file is given.
@@ -97,7 +95,6 @@ class Recipe:
     missions: tuple[str, ...] = GENERIC_MISSIONS
     vary_missions: float = 0.5
     vary_values: float = 0.0
-    drop_words: float = 0.0
     drop_rare_labels: bool = False
     exam_share: float = 0.15
     exam_rows: int = 200
@@ -189,12 +186,6 @@ def make_recipe(skill: Skill, overrides: Mapping[str, Any]) -> Recipe:
         values[name] = _cast(name, value, getattr(Recipe, name))
     recipe = Recipe(**values)
     _check(recipe)
-    if recipe.drop_words and skill is not Skill.CLASSIFY:
-        raise InvalidInput(
-            f"drop_words is for labels, but this intern's skill is {skill}: what it is to write may "
-            "stand in the words that are left out.",
-            "Leave it out.",
-        )
     return recipe
 
 
@@ -245,7 +236,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "clip": (1e-6, 1e6),
     "vary_missions": (0, 1),
     "vary_values": (0, 1),
-    "drop_words": (0, 0.5),
     "exam_share": (0.01, 0.5),
     "exam_rows": (5, 10**6),
     "validation_share": (0.01, 0.5),

@@ -32,7 +32,7 @@ from training.memory import keep_freed_memory
 from training.precision import fast_math
 from training.recipe import Recipe
 from training.reference import load_base, pick_device, quiet_libraries
-from training.variation import vary
+from training.variation import vary_values
 
 _MOST_SKIPPED = 3  # batches in a row without a usable gradient; then the training has diverged
 
@@ -230,8 +230,9 @@ class _Tuning:
 
     def batches(self, epoch: int) -> list[list[Lesson]]:
         """The same for the same seed and epoch, so that a resumed run goes on exactly."""
-        values = random.Random(f"{self.recipe.seed}/{epoch}/values")
-        lessons = self.lessons(vary(self.job.splits, self.recipe, values), epoch)
+        splits, values = self.job.splits, random.Random(f"{self.recipe.seed}/{epoch}/values")
+        varied = vary_values(splits.train, splits.schema, self.recipe.vary_values, values)
+        lessons = self.lessons(varied, epoch)
         rng = random.Random(f"{self.recipe.seed}/{epoch}/batches")
         return plan_batches(lessons, self.recipe.batch_tokens, rng)
 

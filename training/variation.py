@@ -1,13 +1,9 @@
-"""Examples as one pass shows them: with other copied values, or without some of their words.
+"""Copied values in other words, so that an intern learns to copy and not what it has copied.
 
-Other values, so that an intern learns to copy and not what it has copied. Rows name few people,
-places and products, and small models learn them by heart: a name that no row has is then read as one
-of those that rows have. So a share of the examples is shown with other values, in the text and in the
-answer alike: mention replacement (Dai and Adel 2020, "An Analysis of Simple Data Augmentation for
-Named Entity Recognition") with made-up mentions.
-
-Fewer words, so that a label is learned from all of them: random deletion (Wei and Zou 2019, "EDA:
-Easy Data Augmentation Techniques for Boosting Performance on Text Classification Tasks").
+Rows name few people, places and products, and small models learn them by heart: a name that no row
+has is then read as one of those that rows have. So a share of the examples is shown with other
+values, in the text and in the answer alike: mention replacement (Dai and Adel 2020, "An Analysis of
+Simple Data Augmentation for Named Entity Recognition") with made-up mentions.
 """
 
 from __future__ import annotations
@@ -20,46 +16,12 @@ from dataclasses import replace
 from typing import Any
 
 from interns.runtime.llama_cpp.copying import is_copied
-from training.dataset import Splits
 from training.example import Example
-from training.recipe import Recipe
 from training.schema import canonical
 
 _KEPT = 0.25  # share of a value's words that stay, so that "The", "Street" and units occur in all
 _PIECE = re.compile(r"\d|[^\W\d_]+")
 _LONG = 4  # letters; words of at least so many give halves to made-up words
-_WHOLE = 0.3  # share of the texts that no word is left out of: whole ones will be asked about
-_LEAST = 2  # words that a text keeps
-
-
-def vary(splits: Splits, recipe: Recipe, rng: random.Random) -> list[Example]:
-    """The examples that one pass learns from, varied as the recipe says."""
-    varied = vary_values(splits.train, splits.schema, recipe.vary_values, rng)
-    return drop_words(varied, recipe.drop_words, rng)
-
-
-def drop_words(examples: Sequence[Example], share: float, rng: random.Random) -> list[Example]:
-    """Leave words out of most of the texts; the answers stay.
-
-    Args:
-        examples: Of `classify`.
-        share: Of the words of a text, in [0, 1). About a third of the texts stay whole, and so do
-            those that would keep fewer than two words.
-        rng: Decides which texts and words.
-    """
-    if not share:
-        return list(examples)
-    return [
-        example
-        if rng.random() < _WHOLE
-        else replace(example, text=_fewer(example.text, share, rng))
-        for example in examples
-    ]
-
-
-def _fewer(text: str, share: float, rng: random.Random) -> str:
-    kept = [word for word in text.split() if rng.random() >= share]
-    return " ".join(kept) if len(kept) >= _LEAST else text
 
 
 def vary_values(

@@ -34,7 +34,6 @@ def test_rate_is_lower_the_longer_the_run_when_none_is_set() -> None:
         ({"rank": 1.5}, "kind int"),
         ({"lr": True}, "kind float"),
         ({"beta2": 1.0}, "between 0 and 0.99999"),
-        ({"drop_words": 0.6}, "between 0 and 0.5"),
         ({"rslora": 1}, "kind bool"),
         ({"missions": "one"}, "list of texts"),
         ({"targets": []}, "no target layers"),
@@ -48,13 +47,6 @@ def test_rate_is_lower_the_longer_the_run_when_none_is_set() -> None:
 def test_wrong_settings_are_refused(overrides: dict[str, Any], why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
         make_recipe(Skill.CLASSIFY, overrides)
-
-
-@pytest.mark.parametrize("skill", [skill for skill in Skill if skill is not Skill.CLASSIFY])
-def test_words_are_not_left_out_where_an_answer_may_need_them(skill: Skill) -> None:
-    assert make_recipe(Skill.CLASSIFY, {"drop_words": 0.1}).drop_words == 0.1
-    with pytest.raises(InvalidInput, match="drop_words is for labels"):
-        make_recipe(skill, {"drop_words": 0.1})
 
 
 def test_hash_changes_with_any_setting() -> None:

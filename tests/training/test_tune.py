@@ -111,14 +111,11 @@ def test_gradients_that_stay_no_numbers_end_the_training(job: Job) -> None:
         tuned(job)
 
 
-@pytest.mark.parametrize(("setting", "value"), [("beta2", 0.95), ("drop_words", 0.4)])
-def test_setting_of_the_recipe_changes_what_is_learned(
-    job: Job, setting: str, value: float
-) -> None:
+def test_beta2_of_the_recipe_changes_what_is_learned(job: Job) -> None:
     found = []
-    for each in (0.0, value, value):
+    for beta2 in (0.0, 0.95, 0.95):
         job.checkpoint.unlink(missing_ok=True)
-        tuned(replace(job, recipe=replace(job.recipe, epochs=1, **{setting: each})))
+        tuned(replace(job, recipe=replace(job.recipe, epochs=1, beta2=beta2)))
         found.append(weights(job))
     none, short, again = found
     assert all(torch.equal(short[name], again[name]) for name in short)

@@ -1,4 +1,4 @@
-"""Copied values in other words: text and answer change alike. Fewer words: only the text does."""
+"""Copied values in other words: text and answer change alike, and nothing else does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from interns.runtime.llama_cpp.copying import is_copied
 from training.example import Example
 from training.schema import canonical
-from training.variation import drop_words, vary_values
+from training.variation import vary_values
 
 COPY = {"type": "string", "x-copy": True}
 SCHEMA: dict[str, Any] = {
@@ -161,30 +161,3 @@ def test_numbers_and_signs_alone_can_be_varied() -> None:
     [new] = varied([row])
     assert re.fullmatch(r"№ \d\d, \d\.\d\.\d{4}", new.text)
     assert new != row
-
-
-LONG = [Example(" ".join(f"w{i}" for i in range(20)), "label", row) for row in range(400)]
-
-
-def test_words_are_left_out_of_most_texts_and_answers_stay() -> None:
-    found = drop_words(LONG, 0.2, random.Random(1))
-    assert [(new.answer, new.row) for new in found] == [(old.answer, old.row) for old in LONG]
-    kept = [new.text.split() for new in found]
-    for words in kept:  # in their order
-        assert words == sorted(words, key=lambda word: int(word[1:]))
-    whole = sum(len(words) == 20 for words in kept)
-    assert 0.2 < whole / len(LONG) < 0.4
-    left_out = sum(20 - len(words) for words in kept if len(words) < 20)
-    assert 0.17 < left_out / (20 * (len(LONG) - whole)) < 0.23
-
-
-def test_texts_keep_two_words_at_least() -> None:
-    rows = [Example("yes", "a", 1), Example("oh no", "b", 2)] * 50
-    assert drop_words(rows, 0.5, random.Random(1)) == rows
-
-
-def test_words_left_out_are_others_in_the_next_pass() -> None:
-    first, again, second = (drop_words(LONG, 0.2, random.Random(seed)) for seed in (1, 1, 2))
-    assert first == again
-    assert first != second
-    assert drop_words(LONG, 0.0, random.Random(1)) == LONG

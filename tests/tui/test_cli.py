@@ -36,6 +36,8 @@ def test_help_is_shown_with_status_2_when_there_is_no_terminal(empty_home: Paths
         (["lst"], "interns list"),
         (["task", "submit"], "There is no text"),
         (["ask"], "There is no text"),
+        (["ask", "@", "Where is it?"], "'@' names no intern"),
+        (["ask", "@Triage", "Where is it?"], "'@Triage' names no intern"),
         (["show"], "NAME"),
         (["approvals", "reject", "1"], "--reason"),
         (["approvals", "edit", "1"], "--file"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from interns.errors import InvalidInput
+from tui.model.mention import mention
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object or array on stdout.")]
 Knowledge = Annotated[str, typer.Option("--knowledge", help="Documents to quote from.")]
@@ -47,16 +47,15 @@ def split_words(words: Sequence[str] | None, file: str = "") -> tuple[str | None
         file: A file whose text follows.
 
     Raises:
-        InvalidInput: There is no text, or only ``@``.
+        InvalidInput: There is no text, or what follows ``@`` cannot be a name.
     """
-    left = list(words or ())
-    name = None
-    if left and left[0].startswith("@"):
-        name, *text_of_it = re.split(r"\s+", left.pop(0).removeprefix("@"), maxsplit=1)
-        left = [*text_of_it, *left]
-        if not name:
-            raise InvalidInput("The name after @ is missing.", 'Try `interns ask @NAME "…"`.')
-    parts = [sys.stdin.read()] if left == ["-"] else [" ".join(left)]
+    name, text = mention(" ".join(words or ()))
+    if name is None and text.startswith("@"):
+        raise InvalidInput(
+            f"{text.split()[0]!r} names no intern.",
+            'Try `interns ask @NAME "…"`; see `interns list`.',
+        )
+    parts = [sys.stdin.read() if text == "-" else text]
     if file:
         parts.append(read_text(file))
     text = "\n\n".join(part.strip() for part in parts if part.strip())

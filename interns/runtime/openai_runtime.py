@@ -34,7 +34,7 @@ from interns.gguf.reader import read_gguf
 from interns.prompt import ChatTemplate
 from interns.runtime.deadline import check_deadline, cut_short, deadline_in
 from interns.runtime.endpoint import LOOK_S, Endpoint, Events, Over
-from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
+from interns.runtime.llama_cpp.constraints import check_scoring, gbnf_of
 from interns.runtime.llama_cpp.library import Model
 from interns.runtime.llama_cpp.sampling import check_sampling
 from interns.runtime.openai_answers import (
@@ -149,15 +149,12 @@ class OpenAIRuntime:
         All choices are read, whatever `tail` allows.
 
         Raises:
-            InvalidInput: Bad labels, temperature or deadline.
+            InvalidInput: Bad labels, temperature, tail or deadline.
             Incompatible: The far end cannot score a prompt.
             Unavailable: `cancel` was set or `deadline_s` passed, among others.
             InternsError: As `complete`.
         """
-        del tail
-        check_labels(choices)
-        if not 0 < temperature < float("inf"):
-            raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
+        check_scoring(choices, temperature, tail)
         over = _until(cancel, deadline_s)
         prompt = self._tokens(messages)
         labels = [self._ids(choice) for choice in choices]

@@ -271,6 +271,8 @@ def test_what_cannot_be_answered_is_refused_with_what_to_try(side):
     assert long.value.fix
     with pytest.raises(InvalidInput):
         side.runtime.score_choices(ASKED, ("a", "a"))
+    with pytest.raises(InvalidInput, match="tail"):
+        side.runtime.score_choices(ASKED, ("a", "b"), tail=1.0)
 
 
 def test_closed_or_unreachable_runtime_is_unavailable(served):

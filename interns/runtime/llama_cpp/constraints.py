@@ -109,6 +109,19 @@ def check_labels(labels: Sequence[str]) -> None:
         raise InvalidInput("A label is empty or appears twice.", "Give each label once.")
 
 
+def check_scoring(labels: Sequence[str], temperature: float, tail: float) -> None:
+    """Refuse what label scores cannot be asked for.
+
+    Raises:
+        InvalidInput: As `check_labels`, or a temperature or tail out of range.
+    """
+    check_labels(labels)
+    if not 0 < temperature < float("inf"):
+        raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
+    if not 0 <= tail < 1:
+        raise InvalidInput(f"A tail of {tail} is not in [0, 1).", "Use 0 to read all labels.")
+
+
 def literal(text: str) -> str:
     """A GBNF string literal."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

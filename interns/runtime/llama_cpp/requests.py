@@ -14,7 +14,7 @@ from interns.prompt import ChatTemplate
 from interns.runtime.deadline import deadline_in
 from interns.runtime.llama_cpp.adapters import verify_adapter
 from interns.runtime.llama_cpp.batch import ContextSize
-from interns.runtime.llama_cpp.constraints import check_labels, gbnf_of
+from interns.runtime.llama_cpp.constraints import check_scoring, gbnf_of
 from interns.runtime.llama_cpp.generation import Generation, nothing
 from interns.runtime.llama_cpp.grammar import GrammarMask
 from interns.runtime.llama_cpp.jobs import Solo
@@ -110,11 +110,7 @@ class Requests:
             InvalidInput: Bad labels, temperature, tail or deadline.
             TooLong: The prompt and a label do not fit the context.
         """
-        check_labels(choices)
-        if not 0 < temperature < float("inf"):
-            raise InvalidInput(f"A temperature of {temperature} is not above 0.", "Use 1.0.")
-        if not 0 <= tail < 1:
-            raise InvalidInput(f"A tail of {tail} is not in [0, 1).", "Use 0 to read all labels.")
+        check_scoring(choices, temperature, tail)
         deadline = deadline_in(deadline_s)
         prompt = self.tokens(messages)
         labels = [self._words.tokenize(choice, special=False) for choice in choices]

@@ -2,8 +2,8 @@
 
 Run: ``python benchmarks/labels.py RUN [--rows 200]``, where RUN is the folder of a finished run of a
 label intern, such as ``benchmarks/adaptability.py`` leaves. Both ways answer each row of its exam, one
-right after the other and by turns first, so that other work on the machine disturbs both alike; the
-prompt itself is cached for the second, so each prompt is read once before. Prints a Markdown table.
+right after the other and by turns first, so that other work on the machine disturbs both alike; each
+prompt is read once before, so that it is cached for both. Prints a Markdown table.
 """
 
 from __future__ import annotations

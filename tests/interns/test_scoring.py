@@ -50,11 +50,11 @@ def _read(trie: LabelTrie, rows: int, sequences: int) -> list[tuple[int, ...]]:
     """Read a trie with made-up logits, batch by batch, and return the prefixes in that order."""
     cells, own, seen, start = Cells(), 0, [], 1
     cells.held[own] = {}
-    while (reach := trie.reach(start)) > start:
-        batch = trie.batch(start, rows, sequences)
+    while (last := trie.reach(start)) > start:
+        batch = trie.batch(start, last, rows, sequences)
         assert len(batch.places) <= sequences
         assert batch.end - batch.start <= rows
-        assert batch.end <= reach
+        assert batch.end <= last
         members = range(1, 1 + len(batch.places))
         for member, known in zip(members, batch.known, strict=True):
             cells.copy(own, member, known)

@@ -144,9 +144,8 @@ class LabelTrie:
         held = self._sizes * np.exp(below / self._temperature)
         return int((np.cumsum(held[::-1])[::-1] > self._tail).sum())
 
-    def batch(self, start: int, most_rows: int, most_labels: int) -> LabelBatch:
-        """The nodes from `start` on, as many as fit and are worth it, but never all but one."""
-        last = self.reach(start)
+    def batch(self, start: int, last: int, most_rows: int, most_labels: int) -> LabelBatch:
+        """The nodes from `start` to before `last`, as many as fit, but never all but one."""
         end = min(last, start + max(1, most_rows))
         if last - end == 1 and end - start > 2:
             end -= 1

@@ -108,8 +108,8 @@ def score_labels(
         yield rows
     assert trie is not None, "a prompt has tokens"  # noqa: S101 - our own invariant
     start = 1
-    while trie.reach(start) > start:
-        start, rows = _compute(desk, job, trie, start)
+    while (last := trie.reach(start)) > start:
+        start, rows = _compute(desk, job, trie, start, last)
         yield rows
     job.outcome = trie.scores
 
@@ -125,15 +125,18 @@ def _read(desk: Desk, job: Solo, *, every: bool = False) -> int:
     return len(rows)
 
 
-def _compute(desk: Desk, job: Solo, trie: LabelTrie, start: int) -> tuple[int, int]:
-    """Compute the trie's nodes from `start` on; returns the next one and how many rows it took.
+def _compute(desk: Desk, job: Solo, trie: LabelTrie, start: int, last: int) -> tuple[int, int]:
+    """Compute the trie's nodes from `start` to before `last`, as many as fit.
 
     Between batches only the prompt's own sequence is held: it carries the path on which the next
     batch goes on, so that no prefix is computed twice.
+
+    Returns:
+        The next node, and how many rows it took.
     """
     context, length, own = desk.context, len(job.prompt), job.sequence
     most = min(desk.room, context.size.outputs, job.cells - length - trie.known(start))
-    batch = trie.batch(start, most, len(desk.label_sequences))
+    batch = trie.batch(start, last, most, len(desk.label_sequences))
     first = desk.label_sequences.start
     members = range(first, first + len(batch.places))
     try:

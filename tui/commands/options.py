@@ -53,7 +53,7 @@ def split_words(words: Sequence[str] | None, file: str = "") -> tuple[str | None
     if name is None and text.startswith("@"):
         raise InvalidInput(
             f"{text.split()[0]!r} names no intern.",
-            'Try `interns ask @NAME "…"`; see `interns list`.',
+            'Write `interns ask @NAME "…"`; see `interns list`.',
         )
     parts = [sys.stdin.read() if text == "-" else text]
     if file:

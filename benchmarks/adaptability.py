@@ -318,15 +318,16 @@ def questions(folder: Path, split: str) -> list[tuple[str, str, str]]:
 
 
 def question(passage: str, text: str, answer: str) -> Row:
-    """The sentences of a passage that are nearest to the question, it, and the object with the answer.
+    """The sentences of a passage nearest to the question, between it and itself, and the answer's object.
 
     As where an office looks things up: similarity finds the place, the intern reads it. Whole
-    passages gave the starter lower scores (docs/benchmarks.md).
+    passages gave the starter lower scores, and so did the question behind them only: what is read
+    before it is known cannot be read for it (docs/benchmarks.md).
     """
     lines = [candidate.line for candidate in split_candidates((passage,))]
     near = shortlist(len(lines), similarities(Example(text, answer, 0, (passage,))))[:NEAR]
     place = "\n".join(lines[i] for i in near)
-    return {"text": f"{place}\n\n{text}", "answer": json.dumps({"answer": answer})}
+    return {"text": f"{text}\n\n{place}\n\n{text}", "answer": json.dumps({"answer": answer})}
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -318,11 +318,11 @@ def questions(folder: Path, split: str) -> list[tuple[str, str, str]]:
 
 
 def question(passage: str, text: str, answer: str) -> Row:
-    """The sentences of a passage nearest to the question, between it and itself, and the answer's object.
+    """The sentences of a passage that are nearest to a question, and the object with its answer.
 
-    As where an office looks things up: similarity finds the place, the intern reads it. Whole
-    passages gave the starter lower scores, and so did the question behind them only: what is read
-    before it is known cannot be read for it (docs/benchmarks.md).
+    As where an office looks things up: similarity finds the place, the intern reads it. The question
+    stands before them, since who reads forwards must know what to look for, and behind them, where
+    the answer begins. Other forms had lower scores (docs/benchmarks.md).
     """
     lines = [candidate.line for candidate in split_candidates((passage,))]
     near = shortlist(len(lines), similarities(Example(text, answer, 0, (passage,))))[:NEAR]
